@@ -1,0 +1,116 @@
+# Generated from ch03.ipynb; do not edit.
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from torch import Tensor, nn
+
+from previous_chapters import COLOURS
+
+
+def draw_attention(ax: Axes, weights: Tensor, tokens: list[str],
+                   title: str = "", top: float = 1.0) -> None:
+    """Draw an attention map: one row per reader, one column per token read.
+
+    weights (T, T); 0 to top is white to dark blue, exactly 0 is grey.
+    """
+    shown = weights.detach().cpu().float()          # (T, T)
+    shown = shown.masked_fill(shown == 0, torch.nan).numpy()
+    colours = plt.get_cmap("Blues").with_extremes(bad=COLOURS["masked"])
+    ax.imshow(shown, vmin=0, vmax=top, cmap=colours)
+    ax.set_xticks(range(len(tokens)), tokens, rotation=90)
+    ax.set_yticks(range(len(tokens)), tokens)
+    ax.set_title(title)
+    ax.set_xlabel("key: what is read", color=COLOURS["key"])
+    ax.set_ylabel("query: who reads", color=COLOURS["query"])
+
+
+def causal_weights(q: Tensor, k: Tensor) -> Tensor:
+    """How much each position reads from itself and from the past.
+
+    q, k (..., T, D) -> (..., T, T): rows sum to 1, columns > t are 0.
+    Raises ValueError if shapes differ. Source: Vaswani 2017, eq. 1, 3.2.3.
+    """
+    if q.shape != k.shape:
+        raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} differ")
+    T, D = q.shape[-2:]
+    scores = q @ k.transpose(-2, -1) / D**0.5           # (..., T, T)
+    future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+    return scores.masked_fill(future, -torch.inf).softmax(dim=-1)
+
+
+def head_size(d_out: int, num_heads: int) -> int:
+    """How many channels each head gets: D = d_out / num_heads.
+
+    Raises ValueError if the channels do not divide evenly.
+    """
+    if num_heads < 1 or d_out % num_heads:
+        raise ValueError(f"d_out={d_out} channels cannot be divided evenly "
+                         f"among num_heads={num_heads}")
+    return d_out // num_heads
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """Make heads an axis of their own: (B, T, C) -> (B, H, T, D)."""
+    B, T, C = x.shape
+    D = head_size(C, num_heads)
+    return x.view(B, T, num_heads, D).transpose(1, 2)   # (B, H, T, D)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Put the heads side by side again: (B, H, T, D) -> (B, T, C)."""
+    return x.transpose(1, 2).flatten(2)                 # (B, T, C)
+
+
+def naive_attention(q: Tensor, k: Tensor, v: Tensor,
+                    causal: bool = True) -> Tensor:
+    """Attention with every step written out, to compare fast forms with.
+
+    q, k (..., T, D) and v (..., T, E) -> (..., T, E). Without causal, k and
+    v may be of another length than q. Source: Vaswani 2017, equation 1.
+    """
+    if causal:
+        return causal_weights(q, k) @ v
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    return scores.softmax(dim=-1) @ v
+
+
+def check_input(x: Tensor, d_in: int, context_length: int) -> None:
+    """Raise ValueError unless x is (B, T, d_in) with T <= context_length."""
+    if x.ndim != 3 or x.shape[-1] != d_in:
+        raise ValueError(f"x has shape {tuple(x.shape)}, not (B, T, {d_in})")
+    if x.shape[1] > context_length:
+        raise ValueError(f"{x.shape[1]} tokens are more than "
+                         f"context_length={context_length}")
+
+
+class MultiHeadAttention(nn.Module):
+    """Causal attention in several heads: (B, T, d_in) -> (B, T, d_out)."""
+
+    def __init__(self, d_in: int, d_out: int, context_length: int,
+                 dropout: float, num_heads: int, qkv_bias: bool = False):
+        super().__init__()
+        self.head_size = head_size(d_out, num_heads)
+        self.num_heads, self.context_length = num_heads, context_length
+        self.dropout = nn.Dropout(dropout).p            # checks 0 <= p <= 1
+        self.qkv = nn.Linear(d_in, 3 * d_out, bias=qkv_bias)
+        self.out_proj = nn.Linear(d_out, d_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_input(x, self.qkv.in_features, self.context_length)
+        q, k, v = (split_heads(part, self.num_heads)    # (B, H, T, D)
+                   for part in self.qkv(x).chunk(3, dim=-1))
+        p = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(
+            q, k, v, is_causal=True, dropout_p=p)       # (B, H, T, D)
+        return self.out_proj(merge_heads(out))          # (B, T, C)
+
+
+def attention_maps(layer: nn.Module, x: Tensor) -> Tensor:
+    """What every head of a layer reads: x (B, T, C) -> (B, H, T, T).
+
+    layer is a MultiHeadAttention; x is what its forward would receive.
+    """
+    q, k, _ = layer.qkv(x).chunk(3, dim=-1)             # (B, T, C)
+    return causal_weights(split_heads(q, layer.num_heads),
+                          split_heads(k, layer.num_heads))
