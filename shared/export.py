@@ -1,0 +1,1068 @@
+"""Write the files that are generated from the notebooks.
+
+    python shared/export.py            write every generated file
+    python shared/export.py --check    write nothing, show what differs
+
+A chapter's code is written once, in the notebook that teaches it. A code cell
+whose first line is `#| export` goes to the chapter's module; `#| default_exp
+gpt` in the first code cell names that module. From the main notebooks come
+
+    chNN/01_main-chapter-code/<module>.py           what the chapter built
+    chNN/01_main-chapter-code/previous_chapters.py  what it stands on
+
+and from each exercise-solutions.ipynb comes exercises.ipynb, without what
+lies between `### BEGIN SOLUTION` and `### END SOLUTION`.
+
+An exported cell holds imports, definitions and constants. Each name has one
+owner: whoever redefines a name says `#| export replaces=NAME`. Whatever
+breaks a rule is reported with notebook, cell and remedy, and then nothing is
+written. Cell numbers are those that Jupyter shows after Run All: [1], [2], ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import builtins
+import difflib
+import json
+import re
+import symtable
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE_FOLDER = "01_main-chapter-code"
+WIDTH = 79
+MARK = "# GENERATED from"
+HOW = "# Do not edit. Change the notebook and run: python shared/export.py"
+MAIN_GUARD = 'if __name__ == "__main__":\n    raise SystemExit(main())'
+KNOWN = set(dir(builtins)) | {"__file__", "__name__", "__doc__"}
+
+# A constant may be built by these functions and methods and by no others,
+# because importing a module must not read files, draw numbers or train.
+BUILDERS = set(
+    """bool bytes chr dict enumerate float frozenset int len list max min
+    object ord pow range reversed round set slice sorted str sum tuple zip
+    Counter Decimal Fraction Lock MappingProxyType NamedTuple NewType
+    OrderedDict ParamSpec Path TypeVar TypedDict WeakKeyDictionary cast
+    compile count decode defaultdict deque device encode escape exp field
+    format fromkeys get getLogger items join joinpath keys local log lower
+    maketrans namedtuple partial replace resolve split splitlines sqrt strip
+    translate upper values""".split()
+)
+
+# These calls prepare the lesson, usually in its import cell. They are no part
+# of the module and are left out of it.
+LESSON_ONLY = {
+    "np.set_printoptions",
+    "plt.rcParams.update",
+    "plt.style.use",
+    "sys.path.append",
+    "sys.path.insert",
+    "torch.set_printoptions",
+    "warnings.filterwarnings",
+}
+
+
+# ---- Notebooks -----------------------------------------------------------
+
+
+def read_notebook(path: Path) -> dict:
+    """A notebook as a dict, every text joined to one string."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"])
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output["text"] = "".join(output["text"])
+            for kind, value in output.get("data", {}).items():
+                if kind.startswith(("text/", "image/")):
+                    output["data"][kind] = "".join(value)
+    return notebook
+
+
+def dump_notebook(notebook: dict) -> str:
+    """The text of a notebook file, in the form that nbformat writes."""
+    notebook = json.loads(json.dumps(notebook))
+    for cell in notebook["cells"]:
+        cell["source"] = cell["source"].splitlines(keepends=True)
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output["text"] = output["text"].splitlines(keepends=True)
+            for kind, value in output.get("data", {}).items():
+                if kind.startswith("text/"):
+                    output["data"][kind] = value.splitlines(keepends=True)
+    text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)
+    return text + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8 and line feeds, on every platform."""
+    path.write_bytes(text.encode("utf-8"))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell: where it stands, and its text without directives."""
+
+    notebook: str
+    number: int
+    code: str
+    directives: tuple[str, ...] = ()
+
+
+class Faults(list):
+    """What is wrong, one line each, in the order of discovery."""
+
+    def add(self, cell: Cell, reason: str) -> None:
+        line = f"{cell.notebook}, cell {cell.number}: {reason}"
+        if line not in self:
+            self.append(line)
+
+
+def read_cells(path: Path, root: Path) -> list[Cell]:
+    """The code cells of a notebook, numbered from 1."""
+    name = path.relative_to(root).as_posix()
+    sources = [
+        cell["source"]
+        for cell in read_notebook(path)["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    return [
+        Cell(name, number, *split_directives(source))
+        for number, source in enumerate(sources, start=1)
+    ]
+
+
+def split_directives(source: str) -> tuple[str, tuple[str, ...]]:
+    """The code, its leading `#|` lines made blank, and the directives."""
+    lines, directives = source.splitlines(), []
+    for i, line in enumerate(lines):
+        if not line.startswith("#|"):
+            break
+        directives.append(line[2:].strip())
+        lines[i] = ""
+    return "\n".join(lines), tuple(directives)
+
+
+# ---- From cells to pieces ------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: `import module` or `from module import name`."""
+
+    module: str
+    name: str | None = None
+    alias: str | None = None
+
+    @property
+    def bound(self) -> str:
+        """The name under which the code knows it."""
+        return self.alias or self.name or self.module.split(".")[0]
+
+    @property
+    def conflict_key(self) -> tuple:
+        """Equal for imports that may share their bound name."""
+        if self.name is None and self.alias is None:
+            return (self.bound,)
+        return (self.module, self.name)
+
+
+@dataclass
+class Piece:
+    """One top-level statement of an exported cell, comments included."""
+
+    cell: Cell
+    node: ast.stmt
+    text: str
+    gap: int  # blank lines before it in its cell
+    replaces: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> list[str]:
+        """The names it defines."""
+        if isinstance(self.node, ast.Assign | ast.AnnAssign):
+            return assigned_names(self.node)
+        return [self.node.name] if hasattr(self.node, "name") else []
+
+    @cached_property
+    def uses(self) -> set[str]:
+        """The names that it, in any scope, takes from its module."""
+        return global_names(self.text) | quoted_names(self.node)
+
+    def needs_at_import(self, lazy_annotations: bool) -> set[str]:
+        """The names that must exist before the statement is run."""
+        visitor = ImportTime(lazy_annotations)
+        visitor.visit(self.node)
+        return visitor.names & self.uses
+
+    @property
+    def is_block(self) -> bool:
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        return isinstance(self.node, kinds)
+
+
+@dataclass
+class Chapter:
+    """What the main notebook of one chapter exports."""
+
+    label: str
+    notebook: str
+    folder: Path
+    module: str = ""
+    doc: str = ""
+    cells: list[Cell] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    imports: dict[Import, Cell] = field(default_factory=dict)
+
+    def used_imports(self) -> dict[Import, Cell]:
+        """Without those that only the lesson needs."""
+        return keep_used(self.imports, self.pieces)
+
+
+def assigned_names(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    """Names on the left-hand side, `A = B = 1` and `A, B = 1, 2` included."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    names = []
+    for target in targets:
+        parts = target.elts if isinstance(target, ast.Tuple) else [target]
+        names += [part.id for part in parts if isinstance(part, ast.Name)]
+    return names
+
+
+def dotted(node: ast.AST) -> str:
+    """`plt.style.use` for the expression of that name, else ''."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and dotted(node.value):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ""
+
+
+def is_constant(node: ast.stmt) -> bool:
+    """Whether a statement assigns a plain value to plain names."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    for target in targets:
+        parts = target.elts if isinstance(target, ast.Tuple) else [target]
+        if not all(isinstance(part, ast.Name) for part in parts):
+            return False
+    return all(is_plain(part) for part in ast.walk(node.value))
+
+
+def is_plain(node: ast.AST) -> bool:
+    """Whether evaluating this part of a constant changes nothing."""
+    if isinstance(node, ast.Await | ast.Yield | ast.YieldFrom | ast.NamedExpr):
+        return False
+    if not isinstance(node, ast.Call):
+        return True
+    called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    return called in BUILDERS
+
+
+def is_definition(node: ast.stmt) -> bool:
+    """Whether a statement defines a function, a class or a constant."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return isinstance(node, kinds) or is_constant(node)
+
+
+def is_import(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a docstring."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def is_lesson_only(node: ast.stmt) -> bool:
+    """Whether a statement prepares the lesson and is not for the module."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and dotted(node.value.func) in LESSON_ONLY
+    )
+
+
+# ---- Names: which are used, which are needed at import -------------------
+
+
+def global_names(code: str) -> set[str]:
+    """Names that the code, in any of its scopes, takes from its module."""
+    top = symtable.symtable(code, "<cell>", "exec")
+    names = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
+    scopes = list(top.get_children())
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        names |= {s.get_name() for s in scope.get_symbols() if s.is_global()}
+    return names - {"__class__", "__module__", "__qualname__"}
+
+
+def quoted_names(node: ast.AST) -> set[str]:
+    """Names in annotations that are written as strings."""
+    found: set[str] = set()
+    for part in ast.walk(node):
+        for name in ("annotation", "returns"):
+            annotation = getattr(part, name, None)
+            if annotation is not None:
+                found |= names_in_quotes(annotation)
+    return found
+
+
+def names_in_quotes(annotation: ast.AST) -> set[str]:
+    """Names inside the string parts of one annotation."""
+    if isinstance(annotation, ast.Subscript):
+        if dotted(annotation.value).split(".")[-1] == "Literal":
+            return set()
+    if isinstance(annotation, ast.Constant):
+        if not isinstance(annotation.value, str):
+            return set()
+        try:
+            return global_names(annotation.value)
+        except SyntaxError:
+            return set()
+    found: set[str] = set()
+    for child in ast.iter_child_nodes(annotation):
+        found |= names_in_quotes(child)
+    return found
+
+
+class ImportTime(ast.NodeVisitor):
+    """Collects the names that a statement reads when it is executed.
+
+    The body of a function waits until it is called; decorators, default
+    values, base classes, class bodies and (usually) annotations do not.
+    """
+
+    def __init__(self, lazy_annotations: bool) -> None:
+        self.names: set[str] = set()
+        self.lazy_annotations = lazy_annotations
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self.names.add(node.id)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        for part in [*node.decorator_list, node.args, node.returns]:
+            if part is node.returns and self.lazy_annotations:
+                continue
+            if part is not None:
+                self.visit(part)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self.visit(node.args)
+
+    def visit_arg(self, node: ast.arg) -> None:
+        if node.annotation is not None and not self.lazy_annotations:
+            self.visit(node.annotation)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if not self.lazy_annotations:
+            self.visit(node.annotation)
+        if node.value is not None:
+            self.visit(node.value)
+
+
+# ---- Reading one chapter -------------------------------------------------
+
+
+def find_notebooks(root: Path) -> list[Path]:
+    """The main notebooks of the chapters that exist, in order."""
+    found = sorted(root.glob(f"ch*/{CODE_FOLDER}/ch*.ipynb"))
+    return [
+        path
+        for path in found
+        if re.fullmatch(r"ch\d\d", path.stem)
+        and path.stem == path.parent.parent.name
+    ]
+
+
+def read_chapter(path: Path, root: Path, faults: Faults) -> Chapter:
+    """What a chapter's main notebook exports."""
+    chapter = Chapter(
+        label=path.stem,
+        notebook=path.relative_to(root).as_posix(),
+        folder=path.parent,
+        cells=read_cells(path, root),
+    )
+    for cell in chapter.cells:
+        check_place(cell, faults)
+        for directive in cell.directives:
+            obey(directive, cell, chapter, faults)
+    return chapter
+
+
+def check_place(cell: Cell, faults: Faults) -> None:
+    """A directive below the first lines would be silently without effect."""
+    if re.search(r"^\s*#\|", cell.code, flags=re.MULTILINE):
+        faults.add(cell, "a #| line below other lines has no effect: "
+                   "move it to the top of the cell")  # fmt: skip
+
+
+def obey(directive: str, cell: Cell, chapter: Chapter, faults: Faults) -> None:
+    """Carry out one `#|` line."""
+    word, _, rest = directive.partition(" ")
+    if word == "default_exp":
+        name_module(rest.strip(), cell, chapter, faults)
+        return
+    if word != "export":
+        faults.add(cell, f"unknown directive '#| {directive}': "
+                   "write default_exp or export")  # fmt: skip
+        return
+    replaces = re.fullmatch(r"(?:replaces\s*=([\w\s,]+))?", rest.strip())
+    if replaces is None:
+        faults.add(cell, f"cannot read '#| {directive}': "
+                   "write '#| export replaces=NAME'")  # fmt: skip
+        return
+    if not chapter.module:
+        faults.add(cell, "exported before any '#| default_exp MODULE': "
+                   "put that line into the first code cell")  # fmt: skip
+    names = re.split(r"[,\s]+", (replaces[1] or "").strip())
+    take_cell(cell, frozenset(names) - {""}, chapter, faults)
+
+
+def name_module(
+    name: str, cell: Cell, chapter: Chapter, faults: Faults
+) -> None:
+    """`#| default_exp NAME`: once, and in the first code cell."""
+    if not name.isidentifier() or name == "previous_chapters":
+        faults.add(cell, f"'{name}' cannot name a module: "
+                   "write '#| default_exp gpt', say")  # fmt: skip
+    if chapter.module:
+        faults.add(cell, "a second default_exp: a chapter has one module")
+    elif cell.number != 1:
+        faults.add(cell, "default_exp belongs into the first code cell")
+    chapter.module = chapter.module or name
+
+
+def take_cell(
+    cell: Cell, replaces: frozenset[str], chapter: Chapter, faults: Faults
+) -> None:
+    """Add an exported cell's imports and pieces to its chapter."""
+    tree = parse(cell, faults)
+    if tree is None:
+        return
+    end, lines = 0, cell.code.splitlines()
+    for node in tree.body:
+        start = first_line(node) - 1
+        if start < end:
+            faults.add(cell, f"line {start + 1} holds two statements: "
+                       "give each a line of its own")  # fmt: skip
+            start = end
+        above = lines[end:start]
+        end = node.end_lineno
+        text = "\n".join(above + lines[start:end]).strip("\n")
+        gap = len(above) - len("\n".join(above).lstrip("\n").splitlines())
+        piece = Piece(cell, node, text, gap, replaces)
+        take_statement(piece, chapter, faults)
+    if chapter.pieces and chapter.pieces[-1].cell is cell and lines[end:]:
+        tail = "\n".join(lines[end:]).rstrip()
+        chapter.pieces[-1].text += f"\n{tail}" if tail else ""
+    defined = {n for p in chapter.pieces if p.cell is cell for n in p.names}
+    for name in sorted(replaces - defined):
+        faults.add(cell, f"replaces={name}, but the cell does not define "
+                   f"{name}: correct the directive")  # fmt: skip
+
+
+def first_line(node: ast.stmt) -> int:
+    """The line where a statement starts, decorators included."""
+    decorators = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(d.lineno for d in decorators)])
+
+
+def parse(cell: Cell, faults: Faults) -> ast.Module | None:
+    """The cell's syntax tree, or a fault."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(cell.code)
+            compile(tree, "<cell>", "exec")
+            return tree
+    except SyntaxError as error:
+        lines = cell.code.splitlines()
+        line = lines[min(error.lineno or 1, len(lines)) - 1]
+        if re.match(r"\s*[%!?]|\s*[\w, ]+=\s*[%!]|.*\?\s*$", line):
+            faults.add(cell, f"'{line.strip()}' is a magic or shell line: "
+                       "move it to a cell without #| export")  # fmt: skip
+        else:
+            faults.add(cell, f"syntax error in line {error.lineno}, "
+                       f"'{line.strip()}': {error.msg}")  # fmt: skip
+        return None
+
+
+def take_statement(piece: Piece, chapter: Chapter, faults: Faults) -> None:
+    """Sort one statement: import, definition, docstring, or fault."""
+    node, cell = piece.node, piece.cell
+    if is_import(node):
+        for entry in read_import(piece, faults):
+            chapter.imports.setdefault(entry, cell)
+    elif is_text(node):
+        if cell.number == 1 and not chapter.pieces and not chapter.doc:
+            chapter.doc = piece.text
+        else:
+            chapter.pieces.append(piece)
+    elif is_definition(node):
+        chapter.pieces.append(piece)
+    elif not is_lesson_only(node):
+        code = ast.unparse(node).splitlines()[0]
+        faults.add(cell, f"'{code[:50]}' would run whenever the module is "
+                   "imported, and an exported cell holds only imports, "
+                   "definitions and constants: move it to a cell "
+                   "without #| export")  # fmt: skip
+
+
+def read_import(piece: Piece, faults: Faults) -> Iterator[Import]:
+    """The names that an import statement binds."""
+    node = piece.node
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield Import(alias.name, None, alias.asname)
+        return
+    for alias in node.names:
+        if node.level or alias.name == "*":
+            faults.add(piece.cell, f"'{piece.text.strip()}': name the module "
+                       "in full and each name you import")  # fmt: skip
+        elif node.module == "previous_chapters" and alias.asname:
+            faults.add(piece.cell, "import from previous_chapters without "
+                       f"'as {alias.asname}', because later chapters see "
+                       "one flat module")  # fmt: skip
+        else:
+            yield Import(node.module, alias.name, alias.asname)
+
+
+# ---- Imports: pruned, sorted, written ------------------------------------
+
+
+def keep_used(
+    imports: dict[Import, Cell], pieces: Iterable[Piece]
+) -> dict[Import, Cell]:
+    """The imports that the pieces use."""
+    used = set().union(*(piece.uses for piece in pieces))
+    return {
+        entry: cell
+        for entry, cell in imports.items()
+        if entry.bound in used or entry.module == "__future__"
+    }
+
+
+def natural(text: str) -> list:
+    """A sort key that puts part2 before part10."""
+    parts = re.split(r"(\d+)", text)
+    return [int(p) if p.isdigit() else p for p in parts]
+
+
+def module_key(name: str) -> tuple:
+    return natural(name.lower()), natural(name)
+
+
+def member_key(name: str) -> tuple:
+    """Constants, then classes, then the rest, as isort sorts members."""
+    rank = 2
+    if len(name) > 1 and name.isupper():
+        rank = 0
+    elif name[:1].isupper():
+        rank = 1
+    return rank, natural(name.lower()), natural(name)
+
+
+def section(module: str) -> int:
+    """0 for __future__, 1 for the standard library, 2 for the rest."""
+    top = module.split(".")[0]
+    if top == "__future__":
+        return 0
+    return 1 if top in sys.stdlib_module_names else 2
+
+
+def write_imports(imports: Iterable[Import]) -> str:
+    """Import statements, sorted as ruff sorts them, '' if there are none."""
+    sections: dict[int, list[Import]] = defaultdict(list)
+    for entry in imports:
+        sections[section(entry.module)].append(entry)
+    return "\n\n".join(
+        "\n".join([*plain_lines(entries), *from_lines(entries)])
+        for _, entries in sorted(sections.items())
+    )
+
+
+def plain_lines(imports: list[Import]) -> list[str]:
+    """`import a` and `import a as b`."""
+    plain = [entry for entry in imports if entry.name is None]
+    plain.sort(key=lambda e: (*module_key(e.module), e.alias or ""))
+    return [f"import {e.module}{as_alias(e)}" for e in plain]
+
+
+def from_lines(imports: list[Import]) -> list[str]:
+    """`from a import b, c`; a name with an alias has its own line."""
+    groups: dict[tuple, list[Import]] = defaultdict(list)
+    for entry in imports:
+        if entry.name is not None:
+            alone = (entry.name, entry.alias) if entry.alias else ()
+            groups[entry.module, alone].append(entry)
+    rows = []
+    for (module, _), entries in groups.items():
+        entries.sort(key=lambda e: member_key(e.name))
+        names = [f"{e.name}{as_alias(e)}" for e in entries]
+        key = (*module_key(module), member_key(entries[0].name),
+               entries[0].alias or "")  # fmt: skip
+        rows.append((key, wrap_import(module, names)))
+    return [text for _, text in sorted(rows)]
+
+
+def as_alias(entry: Import) -> str:
+    return f" as {entry.alias}" if entry.alias else ""
+
+
+def wrap_import(module: str, names: list[str]) -> str:
+    """One line if it fits, else one name per line."""
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return line
+    rows = "".join(f"    {name},\n" for name in names)
+    return f"from {module} import (\n{rows})"
+
+
+# ---- Names have one owner ------------------------------------------------
+
+
+def settle_owners(
+    chapter: Chapter, earlier: dict[str, Piece], faults: Faults
+) -> None:
+    """Leave only final forms in the chapter; report silent redefinitions."""
+    own: dict[str, Piece] = {}
+    for piece in chapter.pieces:
+        for name in piece.names:
+            before = own.get(name) or earlier.get(name)
+            if before is not None and name not in piece.replaces:
+                faults.add(piece.cell, f"{name} is already exported by "
+                           f"{before.cell.notebook}, cell "
+                           f"{before.cell.number}: write '#| export "
+                           f"replaces={name}' or rename it")  # fmt: skip
+            if before is None and name in piece.replaces:
+                faults.add(piece.cell, f"replaces={name}, but no earlier "
+                           f"cell exports {name}: delete it from "
+                           "the directive")  # fmt: skip
+            own[name] = piece
+    chapter.pieces = without(chapter.pieces, own, faults)
+
+
+def without(
+    pieces: list[Piece], final: dict[str, Piece], faults: Faults
+) -> list[Piece]:
+    """The pieces that no other piece in `final` replaces."""
+    kept = []
+    for piece in pieces:
+        gone = [n for n in piece.names if final.get(n, piece) is not piece]
+        if not gone:
+            kept.append(piece)
+        elif len(gone) < len(piece.names):
+            faults.add(piece.cell, f"{', '.join(gone)} is replaced later, "
+                       "the rest of its statement is not: give each name "
+                       "a statement of its own")  # fmt: skip
+    return kept
+
+
+# ---- Checking a module ---------------------------------------------------
+
+
+@dataclass
+class Module:
+    """A generated module before it is written."""
+
+    parts: list[tuple[Chapter, list[Piece]]]
+    imports: dict[Import, Cell]
+    available: set[str]  # what previous_chapters offers
+
+    @property
+    def pieces(self) -> list[Piece]:
+        return [piece for _, pieces in self.parts for piece in pieces]
+
+    def check(self, faults: Faults) -> None:
+        """Report what would fail, at import or later."""
+        self.check_imports(faults)
+        self.check_names(faults)
+        self.check_order(faults)
+
+    def check_imports(self, faults: Faults) -> None:
+        """One name must not stand for two things."""
+        bound: dict[str, Import] = {}
+        defined = {n: p.cell for p in self.pieces for n in p.names}
+        for entry, cell in self.imports.items():
+            name, module = entry.bound, entry.module
+            other = bound.setdefault(name, entry)
+            if other.conflict_key != entry.conflict_key:
+                faults.add(cell, f"{name} is imported from {module} here and "
+                           f"from {other.module} elsewhere: write 'as' with "
+                           "another name")  # fmt: skip
+            if name in defined:
+                faults.add(defined[name], f"{name} is also imported from "
+                           f"{module}: rename one of the two")  # fmt: skip
+            if module == "previous_chapters":
+                if entry.name is None:
+                    faults.add(cell, "write 'from previous_chapters import "
+                               "NAME' for names that you use")  # fmt: skip
+                elif entry.name not in self.available:
+                    faults.add(cell, f"no earlier chapter exports {name}")
+
+    def check_names(self, faults: Faults) -> None:
+        """Every name that is used must come from somewhere."""
+        known = KNOWN | {entry.bound for entry in self.imports}
+        known |= {name for piece in self.pieces for name in piece.names}
+        for chapter, pieces in self.parts:
+            for piece in pieces:
+                for name in sorted(piece.uses - known):
+                    hint = self.remedy(name, chapter)
+                    faults.add(piece.cell, f"{name} is not defined: {hint}")
+
+    def remedy(self, name: str, chapter: Chapter) -> str:
+        """How to make an undefined name known."""
+        if name == "main":
+            return "previous_chapters.py has no main: do not use it elsewhere"
+        if name in self.available:
+            return f"add it to 'from previous_chapters import ...{name}'"
+        for cell in chapter.cells:
+            try:
+                body = ast.parse(cell.code).body
+            except SyntaxError:
+                continue
+            pieces = [Piece(cell, n, "", 0) for n in body if is_definition(n)]
+            if any(name in piece.names for piece in pieces):
+                return f"cell {cell.number} defines it: add '#| export' there"
+        return "import it, export its definition, or pass it as an argument"
+
+    def check_order(self, faults: Faults) -> None:
+        """What is needed at import must stand above."""
+        lazy = any(entry.name == "annotations" for entry in self.imports)
+        pieces = self.pieces
+        place = {n: i for i, piece in enumerate(pieces) for n in piece.names}
+        for i, piece in enumerate(pieces):
+            for name in sorted(piece.needs_at_import(lazy)):
+                if place.get(name, -1) >= i:
+                    where = pieces[place[name]].cell
+                    faults.add(piece.cell, f"{name} is needed when the module "
+                               "is imported, but is only defined in "
+                               f"{where.notebook}, cell {where.number}: "
+                               "move it up, or quote the "
+                               "annotation")  # fmt: skip
+
+
+# ---- Writing a module ----------------------------------------------------
+
+
+def write_module(
+    header: str, module: Module, doc: str = "", banners: bool = False
+) -> str:
+    """The text of a module: header, imports, pieces, two blank lines apart."""
+    blocks = [header + (f"\n{doc}" if doc else "")]
+    imports = write_imports(module.imports)
+    if imports:
+        blocks.append("\n\n" + imports)
+    above: Piece | None = None
+    for chapter, pieces in module.parts:
+        if banners and pieces:
+            blocks.append("\n\n\n" if above else "\n\n")
+            blocks.append(f"# ---- {chapter.label}: {chapter.module} ----")
+            above = None
+        for piece in pieces:
+            after_banner = banners and above is None
+            blocks.append("\n" * (blanks(above, piece, after_banner) + 1))
+            blocks.append(piece.text)
+            above = piece
+    names = [name for piece in module.pieces for name in piece.names]
+    if "main" in names:
+        blocks.append(f"\n\n\n{MAIN_GUARD}")
+    return "".join(blocks) + "\n"
+
+
+def blanks(above: Piece | None, piece: Piece, after_banner: bool) -> int:
+    """How many blank lines stand before a piece."""
+    if above is None:
+        starts_with_comment = piece.text.startswith("#") and not after_banner
+        return 2 if piece.is_block and not starts_with_comment else 1
+    if above.is_block or piece.is_block:
+        return 2
+    return min(piece.gap, 2) if above.cell is piece.cell else 1
+
+
+def own_module(chapter: Chapter, earlier: dict[str, Piece]) -> Module:
+    """What the chapter's own module holds."""
+    names = {name for piece in chapter.pieces for name in piece.names}
+    imports = {
+        entry: cell
+        for entry, cell in chapter.used_imports().items()
+        if entry.module != "previous_chapters" or entry.name not in names
+    }
+    return Module([(chapter, chapter.pieces)], imports, set(earlier))
+
+
+def merged_module(chapters: list[Chapter]) -> Module:
+    """What previous_chapters.py holds: all of these chapters but `main`."""
+    parts, imports = [], {}
+    for chapter in chapters:
+        pieces = [p for p in chapter.pieces if p.names != ["main"]]
+        parts.append((chapter, pieces))
+        for entry, cell in keep_used(chapter.imports, pieces).items():
+            if entry.module != "previous_chapters":
+                imports.setdefault(entry, cell)
+    return Module(parts, imports, set())
+
+
+def header_of(notebooks: list[str]) -> str:
+    """The lines that every generated module starts with."""
+    names = notebooks or ["no notebook yet"]
+    lines = [f"{MARK} {names[0]}"]
+    lines += [f"#{'and'.rjust(len(MARK) - 1)} {name}" for name in names[1:]]
+    return "\n".join([*lines, HOW])
+
+
+def build_modules(root: Path, faults: Faults) -> dict[Path, str]:
+    """The text of every generated module, by path."""
+    files: dict[Path, str] = {}
+    final: dict[str, Piece] = {}
+    done: list[Chapter] = []
+    for path in find_notebooks(root):
+        chapter = read_chapter(path, root, faults)
+        if chapter.label >= "ch03":
+            merged = merged_module(done)
+            merged.check(faults)
+            header = header_of([c.notebook for c in done])
+            target = chapter.folder / "previous_chapters.py"
+            files[target] = write_module(header, merged, banners=True)
+        if not chapter.module:
+            continue
+        settle_owners(chapter, final, faults)
+        module = own_module(chapter, final)
+        module.check(faults)
+        header = header_of([chapter.notebook])
+        target = chapter.folder / f"{chapter.module}.py"
+        files[target] = write_module(header, module, chapter.doc)
+        done.append(chapter)
+        own = {n: p for p in chapter.pieces for n in p.names if n != "main"}
+        final.update(own)
+        for before in done[:-1]:
+            before.pieces = without(before.pieces, final, faults)
+    return files
+
+
+# ---- Exercises -----------------------------------------------------------
+
+MARKER = re.compile(r"(?P<indent>\s*)(?:<!--\s*)?### (?P<word>BEGIN|END) "
+                    r"SOLUTION(?:\s*-->)?\s*")  # fmt: skip
+METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {"name": "python"},
+}
+
+
+def cut_solution(source: str, is_code: bool) -> str:
+    """The text without what lies between the markers.
+
+    In code, `raise NotImplementedError` stands where the solution stood.
+    Raises ValueError with the reason and remedy if a marker lacks its other.
+    """
+    kept: list[str] = []
+    inside = False
+    for line in source.split("\n"):
+        marker = MARKER.fullmatch(line)
+        if marker is None:
+            if not inside:
+                kept.append(line)
+            continue
+        if inside == (marker["word"] == "BEGIN"):
+            other = "END" if inside else "BEGIN"
+            raise ValueError(f"### {marker['word']} SOLUTION without "
+                             f"### {other} SOLUTION before it")  # fmt: skip
+        inside = not inside
+        if inside and is_code:
+            kept.append(f"{marker['indent']}raise NotImplementedError")
+    if inside:
+        raise ValueError("### BEGIN SOLUTION without ### END SOLUTION")
+    return "\n".join(kept)
+
+
+def check_cut(source: str) -> None:
+    """Raise ValueError unless Run All survives what is left of a cell."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise ValueError("what is left without the solution is not valid "
+                         f"Python, line {error.lineno}: indent the markers "
+                         "like the code between them") from error  # fmt: skip
+    if any(isinstance(node, ast.Raise) for node in body):
+        raise ValueError("a solution outside a function stops Run All when "
+                         "it is cut: put the markers into a function or "
+                         "into 'with exercise(...):'")  # fmt: skip
+
+
+def build_exercises(
+    solutions: Path, target: Path, root: Path, faults: Faults
+) -> dict:
+    """The learner's notebook, with outputs kept where nothing changed."""
+    name = solutions.relative_to(root).as_posix()
+    cells, number = [], 0
+    outputs = stored_outputs(target)
+    for cell in read_notebook(solutions)["cells"]:
+        is_code = cell["cell_type"] == "code"
+        number += is_code
+        try:
+            source = cut_solution(cell["source"], is_code)
+            if is_code and source != cell["source"]:
+                check_cut(source)
+        except ValueError as error:
+            faults.add(Cell(name, number, ""), str(error))
+            continue
+        if source.strip() or not cell["source"].strip():
+            cells.append(learners_cell(cell, source, outputs))
+    return {"cells": cells, "metadata": METADATA,
+            "nbformat": 4, "nbformat_minor": 5}  # fmt: skip
+
+
+def learners_cell(cell: dict, source: str, outputs: dict) -> dict:
+    """A cell of exercises.ipynb: the same id and tags as in the solutions."""
+    tags = cell["metadata"].get("tags")
+    new = {
+        "cell_type": cell["cell_type"],
+        "id": cell.get("id", ""),
+        "metadata": {"tags": tags} if tags else {},
+        "source": source,
+    }
+    if new["cell_type"] == "code":
+        kept = outputs.get(source) or [(None, [])]
+        new["execution_count"], new["outputs"] = kept.pop(0)
+    return new
+
+
+def stored_outputs(path: Path) -> dict[str, list]:
+    """Counts and outputs of an existing notebook, by source."""
+    found: dict[str, list] = defaultdict(list)
+    if path.exists():
+        for cell in read_notebook(path)["cells"]:
+            if cell["cell_type"] == "code":
+                pair = (cell["execution_count"], cell["outputs"])
+                found[cell["source"]].append(pair)
+    return found
+
+
+def without_outputs(text: str) -> str:
+    """A notebook's text for comparison: no outputs, no counts."""
+    try:
+        notebook = json.loads(text)
+    except ValueError:
+        return text
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    return dump_notebook(notebook)
+
+
+# ---- The whole course ----------------------------------------------------
+
+
+def build(root: Path) -> tuple[dict[Path, str], Faults]:
+    """Every generated file's text by path, and everything that is wrong."""
+    faults = Faults()
+    files = build_modules(root, faults)
+    for solutions in sorted(root.glob("ch*/*/exercise-solutions.ipynb")):
+        target = solutions.with_name("exercises.ipynb")
+        notebook = build_exercises(solutions, target, root, faults)
+        files[target] = dump_notebook(notebook)
+    return files, faults
+
+
+def find_stale(root: Path, files: dict[Path, str]) -> list[Path]:
+    """Modules that were generated once and that no notebook makes now."""
+    found = sorted(root.glob(f"ch*/{CODE_FOLDER}/*.py"))
+    return [
+        path
+        for path in found
+        if path not in files and path.read_bytes().startswith(MARK.encode())
+    ]
+
+
+def difference(path: Path, text: str, root: Path, lines: int = 20) -> str:
+    """A short unified diff from the file to what it should be, or ''."""
+    name = path.relative_to(root).as_posix()
+    if not path.exists():
+        return f"{name}: missing"
+    old = path.read_bytes().decode("utf-8")
+    if path.suffix == ".ipynb":
+        old, text = without_outputs(old), without_outputs(text)
+    if old == text:
+        return ""
+    diff = list(
+        difflib.unified_diff(
+            old.splitlines(), text.splitlines(), name, "notebooks say", "", 1
+        )
+    )
+    if not diff:
+        return f"{name}: line endings differ, and should be LF"
+    more = [f"... and {len(diff) - lines} lines more"]
+    return "\n".join(diff[:lines] + more * (len(diff) > lines))
+
+
+def check(root: Path) -> list[str]:
+    """What is wrong or differs; empty if all is well. Writes nothing."""
+    files, faults = build(root)
+    if faults:
+        return faults
+    found = [difference(path, files[path], root) for path in sorted(files)]
+    for path in find_stale(root, files):
+        name = path.relative_to(root).as_posix()
+        found.append(f"{name}: no notebook generates it any more")
+    return [text for text in found if text]
+
+
+def write(root: Path) -> list[str]:
+    """Write every generated file that changed; return what is wrong."""
+    files, faults = build(root)
+    if faults:
+        return faults
+    for path, text in sorted(files.items()):
+        if not path.exists() or path.read_bytes() != text.encode("utf-8"):
+            write_text(path, text)
+            print("wrote", path.relative_to(root).as_posix())
+    for path in find_stale(root, files):
+        path.unlink()
+        print("removed", path.relative_to(root).as_posix())
+    return []
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Write the files that are generated from the notebooks."
+    )
+    parser.add_argument("--check", action="store_true",
+                        help="write nothing, show what differs")  # fmt: skip
+    parser.add_argument("--root", type=Path, default=ROOT,
+                        help="the course's folder")  # fmt: skip
+    args = parser.parse_args(argv)
+    root = args.root.resolve()
+    found = check(root) if args.check else write(root)
+    for text in found:
+        print(text)
+    if found and args.check:
+        print("\nTo bring generated files up to date: python shared/export.py")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
