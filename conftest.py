@@ -1,0 +1,332 @@
+"""Settings and fixtures for every test of the course.
+
+`pytest` in the root runs all notebooks with their outputs compared (nbval),
+every chapter's tests.py and the tests in shared/. With pytest-xdist installed
+two processes share the files. Everything works without it too, for one
+notebook (`pytest ch03/01_main-chapter-code/ch03.ipynb`), and from a chapter's
+folder (`python -m pytest tests.py -v`, `python tests.py`).
+
+The fixtures `load_module`, `notebook_names` and `check_exercise` are for the
+chapters' tests.py; each says below what it does.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import io
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent
+SHARED = ROOT / "shared"
+
+# Two processes finish sooner when neither is left with a long file at the
+# end: these are handed out first, in this order.
+LONGEST_FIRST = ["ch05.ipynb", "ch07.ipynb", "ch06.ipynb", "ch04.ipynb",
+                 "ch02.ipynb", "ch03.ipynb", "tests.py"]  # fmt: skip
+
+
+# ---- Modules under names of their own ------------------------------------
+
+
+def import_file(path: Path) -> ModuleType:
+    """Import a module of the course under a name of its own, once.
+
+    Every chapter has a `previous_chapters`, so no module is known to Python
+    by its plain name: ch04/01_main-chapter-code/gpt.py becomes
+    `ch04_01_main_chapter_code_gpt`. While it is executed, the plain names of
+    the modules beside it stand for the ones in its own folder.
+    """
+    path = path.resolve()
+    relative = os.path.relpath(path.with_suffix(""), ROOT)
+    name = "".join(c if c.isalnum() else "_" for c in relative)
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with neighbours(path.parent, path.read_text(encoding="utf-8")):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextlib.contextmanager
+def neighbours(folder: Path, source: str) -> Iterator[None]:
+    """Within this, the modules of `folder` that `source` imports are known
+    by their plain names; afterwards all is as before."""
+    here = {}
+    for name in imported_modules(source):
+        if (folder / f"{name}.py").is_file():
+            here[name] = import_file(folder / f"{name}.py")
+    before = {name: sys.modules.get(name) for name in here}
+    sys.modules.update(here)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+def imported_modules(source: str) -> set[str]:
+    """Names of the modules that the source imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module)
+    return found
+
+
+export = import_file(SHARED / "export.py")
+run_notebooks = import_file(SHARED / "run_notebooks.py")
+
+PLAIN = "NO_COLOR" in os.environ
+FORCED = "FORCE_COLOR" in os.environ
+run_notebooks.set_environment()  # kernels and xdist's workers inherit it
+
+
+# ---- How pytest runs -----------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Two processes for whole folders, colours as the terminal has them."""
+    if config.option.color == "auto" and not PLAIN:
+        if FORCED or sys.stdout.isatty():
+            config.option.color = "yes"
+    if wants_two_workers(config):
+        config.option.numprocesses = 2
+        config.option.dist = "loadfile"
+        config.option.loadscopereorder = False
+
+
+def wants_two_workers(config: pytest.Config) -> bool:
+    """Whether xdist is there, is free to choose, and has files to share."""
+    option = config.option
+    if not config.pluginmanager.hasplugin("xdist"):
+        return False
+    if "PYTEST_XDIST_WORKER" in os.environ or (os.cpu_count() or 1) < 2:
+        return False
+    chosen = option.numprocesses is not None or option.dist != "no"
+    alone = option.collectonly or option.usepdb or option.capture == "no"
+    if chosen or option.tx or alone:
+        return False
+    start = config.invocation_params.dir
+    return all((start / arg.split("::")[0]).is_dir() for arg in config.args)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """nbval would look for its patterns in the current directory."""
+    config.option.nbval_sanitize_with = str(SHARED / "nbval.cfg")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, if two processes share them."""
+
+    def rank(item: pytest.Item) -> int:
+        known = item.path.name in LONGEST_FIRST
+        return LONGEST_FIRST.index(item.path.name) if known else 99
+
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=rank)
+
+
+SECONDS: dict[str, float] = defaultdict(float)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up each file's time, kernels' starts included."""
+    SECONDS[report.nodeid.split("::")[0]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the seconds that each file took, the longest first."""
+    terminalreporter.section("seconds per file")
+    for name, seconds in sorted(SECONDS.items(), key=lambda pair: -pair[1]):
+        terminalreporter.write_line(f"{seconds:8.1f} s  {name}")
+
+
+# ---- Fixtures ------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def load_module() -> Callable[[Path | str, str], ModuleType]:
+    """`load_module(folder, name)`: the module folder/name.py, imported once.
+
+        HERE = Path(__file__).resolve().parent
+
+        @pytest.fixture(scope="module")
+        def gpt(load_module):
+            return load_module(HERE, "gpt")
+
+    The same call returns the same module, so classes compare equal all over
+    a test session. Modules of different folders never meet.
+    """
+    use_no_windows()
+    return lambda folder, name: import_file(Path(folder) / f"{name}.py")
+
+
+@pytest.fixture(scope="session")
+def notebook_names() -> Callable[[Path | str], dict]:
+    """`notebook_names(path)`: what a notebook defines, by name.
+
+    Imports, functions, classes and constants of all its cells are executed
+    in order, nothing else is: no training, no printing, no figures. What
+    cannot be defined so, because it needs the result of another cell, is
+    absent. The same path returns the same dict: do not change it.
+    """
+    known: dict[Path, dict] = {}
+
+    def names(path: Path | str) -> dict:
+        path = Path(path).resolve()
+        if path not in known:
+            with Notebook(path) as notebook:
+                for source in notebook.sources:
+                    notebook.define(source)
+            known[path] = notebook.names
+        return known[path]
+
+    use_no_windows()
+    return names
+
+
+@pytest.fixture(scope="session")
+def check_exercise() -> Callable[[Path | str, str, str], str]:
+    """`check_exercise(path, number, wrong)`: what the check cell prints.
+
+        def test_a_window_too_wide_is_rejected(check_exercise):
+            wrong = "def windowed_weights(q, k, window): ..."
+            said = check_exercise(HERE / "exercise-solutions.ipynb",
+                                  "3.3", wrong)
+            assert "not yet" in said and "reads" in said
+
+    `path` is a notebook with solutions. Executed are the definitions of the
+    notebook up to the exercise, all cells since the check before it, `wrong`
+    right after the learner's cell, and the cell that holds `with
+    exercise("3.3")`. The first call for an exercise proves that the check
+    accepts the notebook's own solution in the same way, so a check that
+    rejects everything cannot pass for a good one.
+    """
+    accepted: set[tuple[Path, str]] = set()
+
+    def check(path: Path | str, number: str, wrong: str) -> str:
+        path = Path(path).resolve()
+        if (path, number) not in accepted:
+            said = run_exercise(path, number, "")
+            if "solved" not in said:
+                raise AssertionError(f"{path.name}, exercise {number}: its "
+                                     "own solution is not accepted: "
+                                     f"{said}")  # fmt: skip
+            accepted.add((path, number))
+        return run_exercise(path, number, wrong)
+
+    use_no_windows()
+    return check
+
+
+def use_no_windows() -> None:
+    """Figures that tests draw go nowhere, on every platform."""
+    with contextlib.suppress(ImportError):
+        import matplotlib
+
+        matplotlib.use("Agg")
+
+
+def run_exercise(path: Path, number: str, wrong: str) -> str:
+    """Run one exercise of a notebook; return what its check cell prints."""
+    with Notebook(path) as notebook:
+        sources = notebook.sources
+        checks = [i for i, s in enumerate(sources) if "with exercise(" in s]
+        mine = [i for i in checks if f'exercise("{number}")' in sources[i]]
+        if not mine:
+            raise LookupError(f'{path}: no cell with exercise("{number}")')
+        last = mine[0]
+        first = max([i + 1 for i in checks if i < last], default=0)
+        learners = [i for i in range(first, last) if "### BEGIN" in sources[i]]
+        if not learners:
+            raise LookupError(f"{path}: exercise {number} has no cell with "
+                              "### BEGIN SOLUTION before its "
+                              "check")  # fmt: skip
+        for source in sources[:first]:
+            notebook.define(source)
+        for i in range(first, last):
+            notebook.execute(sources[i])
+            if i == learners[-1]:
+                notebook.execute(wrong)
+        return notebook.execute(sources[last])
+
+
+class Notebook:
+    """A notebook's code cells, run in this process and in its folder."""
+
+    count = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sources = [cell.code for cell in export.read_cells(path, ROOT)]
+        Notebook.count += 1
+        self.module = ModuleType(f"notebook_{Notebook.count}")
+        self.names = self.module.__dict__
+
+    def __enter__(self) -> Notebook:
+        self.stack = contextlib.ExitStack()
+        self.stack.callback(os.chdir, os.getcwd())
+        self.stack.callback(sys.path.__setitem__, slice(None), sys.path[:])
+        source = "\n\n".join(s for s in self.sources if is_python(s))
+        self.stack.enter_context(neighbours(self.path.parent, source))
+        sys.modules[self.module.__name__] = self.module
+        os.chdir(self.path.parent)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+    def define(self, source: str) -> None:
+        """Execute the imports, definitions and constants of a cell."""
+        if not is_python(source):
+            return
+        for node in ast.parse(source).body:
+            if export.is_import(node) or extends_path(node):
+                self.execute(ast.unparse(node))
+            elif export.is_definition(node):
+                with contextlib.suppress(NameError):
+                    self.execute(ast.unparse(node))
+
+    def execute(self, source: str) -> str:
+        """Execute a cell; return what it prints."""
+        printed = io.StringIO()
+        if is_python(source):
+            with contextlib.redirect_stdout(printed):
+                exec(compile(source, self.path.name, "exec"), self.names)
+        return printed.getvalue()
+
+
+def is_python(source: str) -> bool:
+    """Whether a cell is plain Python, without magics."""
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True
+
+
+def extends_path(node: ast.stmt) -> bool:
+    """`sys.path.append(...)`, which imports may need."""
+    return export.is_lesson_only(node) and "sys.path" in ast.unparse(node)
