@@ -1,11 +1,12 @@
-# Generated from ch03.ipynb; do not edit.
+# GENERATED from ch03/01_main-chapter-code/ch03.ipynb
+# Do not edit. Change the notebook and run: python shared/export.py
+
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
-from torch import Tensor, nn
-
 from previous_chapters import COLOURS
+from torch import Tensor, nn
 
 
 def draw_attention(ax: Axes, weights: Tensor, tokens: list[str],
