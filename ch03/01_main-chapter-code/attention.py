@@ -108,10 +108,7 @@ class MultiHeadAttention(nn.Module):
 
 
 def attention_maps(layer: nn.Module, x: Tensor) -> Tensor:
-    """What every head of a layer reads: x (B, T, C) -> (B, H, T, T).
-
-    layer is a MultiHeadAttention; x is what its forward would receive.
-    """
+    """What each head of a MultiHeadAttention reads: -> (B, H, T, T)."""
     q, k, _ = layer.qkv(x).chunk(3, dim=-1)             # (B, T, C)
     return causal_weights(split_heads(q, layer.num_heads),
                           split_heads(k, layer.num_heads))
