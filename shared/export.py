@@ -69,6 +69,64 @@ LESSON_ONLY = {
     "warnings.filterwarnings",
 }
 
+# What every notebook of the course says about itself.
+FORM = {
+    "metadata": {
+        "kernelspec": {
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {"name": "python"},
+    },
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
+
+# All that can be wrong, and what to do about it.
+MESSAGES = {
+    "above": "{name} is needed when the module is imported, but is only "
+    "defined in {where}: move it up, or quote the annotation",
+    "begin": "### {word} SOLUTION without ### {other} SOLUTION: add it",
+    "default_exp": "'{name}' cannot name a module: write "
+    "'#| default_exp gpt', say",
+    "directive": "cannot read '#| {line}': write '#| export', "
+    "'#| export replaces=NAME' or '#| default_exp MODULE'",
+    "first": "default_exp belongs into the first code cell",
+    "flat": "'{line}': import names of previous_chapters without 'as', "
+    "because later chapters see one flat module",
+    "import": "'{line}': name the module in full and each name you import",
+    "magic": "'{line}' is a magic or shell line: move it to a cell without "
+    "#| export",
+    "module": "exported before any '#| default_exp MODULE': put that line "
+    "into the first code cell",
+    "nothing": "replaces={name}, but no earlier cell exports {name}: delete "
+    "it from the directive",
+    "one line": "line {line} holds two statements: give each its own line",
+    "partly": "{names} is replaced later, the rest of its statement is not: "
+    "give each name a statement of its own",
+    "place": "a #| line below other lines has no effect: move it to the top "
+    "of the cell",
+    "previous": "no earlier chapter exports {name}: correct the import",
+    "replaces": "replaces={name}, but the cell does not define {name}: "
+    "correct the directive",
+    "run all": "cut out, this solution stops Run All: put the markers into "
+    "a function or into 'with exercise(...):'",
+    "runs": "'{line}' would run whenever the module is imported, and an "
+    "exported cell holds only imports, definitions and constants: move it "
+    "to a cell without #| export",
+    "second": "a second default_exp: a chapter has one module",
+    "syntax": "syntax error in line {number}, '{line}': {error}",
+    "taken": "{name} is already exported by {where}: write '#| export "
+    "replaces={name}' or rename it",
+    "two things": "{name} is imported from {module} here and from {other} "
+    "elsewhere: write 'as' with another name",
+    "shadow": "{name} is also imported from {module}: rename one of the two",
+    "undefined": "{name} is not defined: {remedy}",
+    "without": "without its solution the cell is not valid Python, line "
+    "{number}: indent the markers like the code between them",
+}
+
 
 # ---- Notebooks -----------------------------------------------------------
 
@@ -116,12 +174,16 @@ class Cell:
     code: str
     directives: tuple[str, ...] = ()
 
+    @property
+    def where(self) -> str:
+        return f"{self.notebook}, cell {self.number}"
+
 
 class Faults(list):
     """What is wrong, one line each, in the order of discovery."""
 
-    def add(self, cell: Cell, reason: str) -> None:
-        line = f"{cell.notebook}, cell {cell.number}: {reason}"
+    def add(self, cell: Cell, key: str, **values: object) -> None:
+        line = f"{cell.where}: {MESSAGES[key].format(**values)}"
         if line not in self:
             self.append(line)
 
@@ -410,30 +472,22 @@ def read_chapter(path: Path, root: Path, faults: Faults) -> Chapter:
 def check_place(cell: Cell, faults: Faults) -> None:
     """A directive below the first lines would be silently without effect."""
     if re.search(r"^\s*#\|", cell.code, flags=re.MULTILINE):
-        faults.add(cell, "a #| line below other lines has no effect: "
-                   "move it to the top of the cell")  # fmt: skip
+        faults.add(cell, "place")
 
 
 def obey(directive: str, cell: Cell, chapter: Chapter, faults: Faults) -> None:
     """Carry out one `#|` line."""
-    word, _, rest = directive.partition(" ")
-    if word == "default_exp":
-        name_module(rest.strip(), cell, chapter, faults)
-        return
-    if word != "export":
-        faults.add(cell, f"unknown directive '#| {directive}': "
-                   "write default_exp or export")  # fmt: skip
-        return
-    replaces = re.fullmatch(r"(?:replaces\s*=([\w\s,]+))?", rest.strip())
-    if replaces is None:
-        faults.add(cell, f"cannot read '#| {directive}': "
-                   "write '#| export replaces=NAME'")  # fmt: skip
-        return
-    if not chapter.module:
-        faults.add(cell, "exported before any '#| default_exp MODULE': "
-                   "put that line into the first code cell")  # fmt: skip
-    names = re.split(r"[,\s]+", (replaces[1] or "").strip())
-    take_cell(cell, frozenset(names) - {""}, chapter, faults)
+    name = re.fullmatch(r"default_exp\s+(\S+)", directive)
+    export = re.fullmatch(r"export(?:\s+replaces\s*=([\w\s,]+))?", directive)
+    if name:
+        name_module(name[1], cell, chapter, faults)
+    elif export:
+        if not chapter.module:
+            faults.add(cell, "module")
+        replaces = re.findall(r"\w+", export[1] or "")
+        take_cell(cell, frozenset(replaces), chapter, faults)
+    else:
+        faults.add(cell, "directive", line=directive)
 
 
 def name_module(
@@ -441,12 +495,11 @@ def name_module(
 ) -> None:
     """`#| default_exp NAME`: once, and in the first code cell."""
     if not name.isidentifier() or name == "previous_chapters":
-        faults.add(cell, f"'{name}' cannot name a module: "
-                   "write '#| default_exp gpt', say")  # fmt: skip
+        faults.add(cell, "default_exp", name=name)
     if chapter.module:
-        faults.add(cell, "a second default_exp: a chapter has one module")
+        faults.add(cell, "second")
     elif cell.number != 1:
-        faults.add(cell, "default_exp belongs into the first code cell")
+        faults.add(cell, "first")
     chapter.module = chapter.module or name
 
 
@@ -454,35 +507,33 @@ def take_cell(
     cell: Cell, replaces: frozenset[str], chapter: Chapter, faults: Faults
 ) -> None:
     """Add an exported cell's imports and pieces to its chapter."""
-    tree = parse(cell, faults)
-    if tree is None:
-        return
-    end, lines = 0, cell.code.splitlines()
-    for node in tree.body:
-        start = first_line(node) - 1
-        if start < end:
-            faults.add(cell, f"line {start + 1} holds two statements: "
-                       "give each a line of its own")  # fmt: skip
-            start = end
-        above = lines[end:start]
-        end = node.end_lineno
-        text = "\n".join(above + lines[start:end]).strip("\n")
-        gap = len(above) - len("\n".join(above).lstrip("\n").splitlines())
-        piece = Piece(cell, node, text, gap, replaces)
+    before = len(chapter.pieces)
+    for piece in split_cell(cell, replaces, faults):
         take_statement(piece, chapter, faults)
-    if chapter.pieces and chapter.pieces[-1].cell is cell and lines[end:]:
-        tail = "\n".join(lines[end:]).rstrip()
-        chapter.pieces[-1].text += f"\n{tail}" if tail else ""
-    defined = {n for p in chapter.pieces if p.cell is cell for n in p.names}
+    pieces = chapter.pieces[before:]
+    defined = {name for piece in pieces for name in piece.names}
     for name in sorted(replaces - defined):
-        faults.add(cell, f"replaces={name}, but the cell does not define "
-                   f"{name}: correct the directive")  # fmt: skip
+        faults.add(cell, "replaces", name=name)
 
 
-def first_line(node: ast.stmt) -> int:
-    """The line where a statement starts, decorators included."""
-    decorators = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(d.lineno for d in decorators)])
+def split_cell(
+    cell: Cell, replaces: frozenset[str], faults: Faults
+) -> Iterator[Piece]:
+    """The statements of a cell, each with the comments above it.
+
+    Comments below the last one belong to it.
+    """
+    tree = parse(cell, faults)
+    body = tree.body if tree else []
+    start, lines = 0, cell.code.splitlines()
+    for node in body:
+        if first_line(node) - 1 < start:
+            faults.add(cell, "one line", line=start)
+        end = len(lines) if node is body[-1] else node.end_lineno
+        text = "\n".join(lines[start:end]).rstrip()
+        gap = len(text) - len(text.lstrip("\n"))
+        start = end
+        yield Piece(cell, node, text.lstrip("\n"), gap, replaces)
 
 
 def parse(cell: Cell, faults: Faults) -> ast.Module | None:
@@ -494,15 +545,21 @@ def parse(cell: Cell, faults: Faults) -> ast.Module | None:
             compile(tree, "<cell>", "exec")
             return tree
     except SyntaxError as error:
-        lines = cell.code.splitlines()
-        line = lines[min(error.lineno or 1, len(lines)) - 1]
-        if re.match(r"\s*[%!?]|\s*[\w, ]+=\s*[%!]|.*\?\s*$", line):
-            faults.add(cell, f"'{line.strip()}' is a magic or shell line: "
-                       "move it to a cell without #| export")  # fmt: skip
+        lines, number = cell.code.splitlines(), error.lineno or 1
+        line = lines[min(number, len(lines)) - 1].strip()
+        if re.match(r"[%!?]|[\w, ]+=\s*[%!]|.*\?$", line):
+            faults.add(cell, "magic", line=line)
         else:
-            faults.add(cell, f"syntax error in line {error.lineno}, "
-                       f"'{line.strip()}': {error.msg}")  # fmt: skip
+            faults.add(
+                cell, "syntax", number=number, line=line, error=error.msg
+            )
         return None
+
+
+def first_line(node: ast.stmt) -> int:
+    """The line where a statement starts, decorators included."""
+    decorators = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(d.lineno for d in decorators)])
 
 
 def take_statement(piece: Piece, chapter: Chapter, faults: Faults) -> None:
@@ -519,28 +576,22 @@ def take_statement(piece: Piece, chapter: Chapter, faults: Faults) -> None:
     elif is_definition(node):
         chapter.pieces.append(piece)
     elif not is_lesson_only(node):
-        code = ast.unparse(node).splitlines()[0]
-        faults.add(cell, f"'{code[:50]}' would run whenever the module is "
-                   "imported, and an exported cell holds only imports, "
-                   "definitions and constants: move it to a cell "
-                   "without #| export")  # fmt: skip
+        line = ast.unparse(node).splitlines()[0][:50]
+        faults.add(cell, "runs", line=line)
 
 
 def read_import(piece: Piece, faults: Faults) -> Iterator[Import]:
     """The names that an import statement binds."""
-    node = piece.node
+    node, line = piece.node, ast.unparse(piece.node)
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield Import(alias.name, None, alias.asname)
         return
     for alias in node.names:
         if node.level or alias.name == "*":
-            faults.add(piece.cell, f"'{piece.text.strip()}': name the module "
-                       "in full and each name you import")  # fmt: skip
+            faults.add(piece.cell, "import", line=line)
         elif node.module == "previous_chapters" and alias.asname:
-            faults.add(piece.cell, "import from previous_chapters without "
-                       f"'as {alias.asname}', because later chapters see "
-                       "one flat module")  # fmt: skip
+            faults.add(piece.cell, "flat", line=line)
         else:
             yield Import(node.module, alias.name, alias.asname)
 
@@ -617,9 +668,8 @@ def from_lines(imports: list[Import]) -> list[str]:
     for (module, _), entries in groups.items():
         entries.sort(key=lambda e: member_key(e.name))
         names = [f"{e.name}{as_alias(e)}" for e in entries]
-        key = (*module_key(module), member_key(entries[0].name),
-               entries[0].alias or "")  # fmt: skip
-        rows.append((key, wrap_import(module, names)))
+        first = member_key(entries[0].name), entries[0].alias or ""
+        rows.append(((module_key(module), first), wrap_import(module, names)))
     return [text for _, text in sorted(rows)]
 
 
@@ -648,14 +698,10 @@ def settle_owners(
         for name in piece.names:
             before = own.get(name) or earlier.get(name)
             if before is not None and name not in piece.replaces:
-                faults.add(piece.cell, f"{name} is already exported by "
-                           f"{before.cell.notebook}, cell "
-                           f"{before.cell.number}: write '#| export "
-                           f"replaces={name}' or rename it")  # fmt: skip
+                where = before.cell.where
+                faults.add(piece.cell, "taken", name=name, where=where)
             if before is None and name in piece.replaces:
-                faults.add(piece.cell, f"replaces={name}, but no earlier "
-                           f"cell exports {name}: delete it from "
-                           "the directive")  # fmt: skip
+                faults.add(piece.cell, "nothing", name=name)
             own[name] = piece
     chapter.pieces = without(chapter.pieces, own, faults)
 
@@ -670,9 +716,7 @@ def without(
         if not gone:
             kept.append(piece)
         elif len(gone) < len(piece.names):
-            faults.add(piece.cell, f"{', '.join(gone)} is replaced later, "
-                       "the rest of its statement is not: give each name "
-                       "a statement of its own")  # fmt: skip
+            faults.add(piece.cell, "partly", names=", ".join(gone))
     return kept
 
 
@@ -691,73 +735,79 @@ class Module:
     def pieces(self) -> list[Piece]:
         return [piece for _, pieces in self.parts for piece in pieces]
 
-    def check(self, faults: Faults) -> None:
-        """Report what would fail, at import or later."""
-        self.check_imports(faults)
-        self.check_names(faults)
-        self.check_order(faults)
+    @property
+    def owners(self) -> dict[str, int]:
+        """The place of each name's definition among the pieces."""
+        return {n: i for i, p in enumerate(self.pieces) for n in p.names}
 
-    def check_imports(self, faults: Faults) -> None:
-        """One name must not stand for two things."""
-        bound: dict[str, Import] = {}
-        defined = {n: p.cell for p in self.pieces for n in p.names}
-        for entry, cell in self.imports.items():
-            name, module = entry.bound, entry.module
-            other = bound.setdefault(name, entry)
-            if other.conflict_key != entry.conflict_key:
-                faults.add(cell, f"{name} is imported from {module} here and "
-                           f"from {other.module} elsewhere: write 'as' with "
-                           "another name")  # fmt: skip
-            if name in defined:
-                faults.add(defined[name], f"{name} is also imported from "
-                           f"{module}: rename one of the two")  # fmt: skip
-            if module == "previous_chapters":
-                if entry.name is None:
-                    faults.add(cell, "write 'from previous_chapters import "
-                               "NAME' for names that you use")  # fmt: skip
-                elif entry.name not in self.available:
-                    faults.add(cell, f"no earlier chapter exports {name}")
 
-    def check_names(self, faults: Faults) -> None:
-        """Every name that is used must come from somewhere."""
-        known = KNOWN | {entry.bound for entry in self.imports}
-        known |= {name for piece in self.pieces for name in piece.names}
-        for chapter, pieces in self.parts:
-            for piece in pieces:
-                for name in sorted(piece.uses - known):
-                    hint = self.remedy(name, chapter)
-                    faults.add(piece.cell, f"{name} is not defined: {hint}")
+def check_module(module: Module, faults: Faults) -> None:
+    """Report what would fail, at import or later."""
+    check_imports(module, faults)
+    check_names(module, faults)
+    check_order(module, faults)
 
-    def remedy(self, name: str, chapter: Chapter) -> str:
-        """How to make an undefined name known."""
-        if name == "main":
-            return "previous_chapters.py has no main: do not use it elsewhere"
-        if name in self.available:
-            return f"add it to 'from previous_chapters import ...{name}'"
-        for cell in chapter.cells:
-            try:
-                body = ast.parse(cell.code).body
-            except SyntaxError:
-                continue
-            pieces = [Piece(cell, n, "", 0) for n in body if is_definition(n)]
-            if any(name in piece.names for piece in pieces):
-                return f"cell {cell.number} defines it: add '#| export' there"
-        return "import it, export its definition, or pass it as an argument"
 
-    def check_order(self, faults: Faults) -> None:
-        """What is needed at import must stand above."""
-        lazy = any(entry.name == "annotations" for entry in self.imports)
-        pieces = self.pieces
-        place = {n: i for i, piece in enumerate(pieces) for n in piece.names}
-        for i, piece in enumerate(pieces):
-            for name in sorted(piece.needs_at_import(lazy)):
-                if place.get(name, -1) >= i:
-                    where = pieces[place[name]].cell
-                    faults.add(piece.cell, f"{name} is needed when the module "
-                               "is imported, but is only defined in "
-                               f"{where.notebook}, cell {where.number}: "
-                               "move it up, or quote the "
-                               "annotation")  # fmt: skip
+def check_imports(module: Module, faults: Faults) -> None:
+    """One name must not stand for two things."""
+    bound: dict[str, Import] = {}
+    pieces, owners = module.pieces, module.owners
+    for entry, cell in module.imports.items():
+        name, source = entry.bound, entry.module
+        other = bound.setdefault(name, entry)
+        if other.conflict_key != entry.conflict_key:
+            where = {"module": source, "other": other.module}
+            faults.add(cell, "two things", name=name, **where)
+        if name in owners:
+            owner = pieces[owners[name]].cell
+            faults.add(owner, "shadow", name=name, module=source)
+        if source == "previous_chapters" and entry.name is None:
+            faults.add(cell, "flat", line=f"import {source}")
+        elif source == "previous_chapters" and name not in module.available:
+            faults.add(cell, "previous", name=name)
+
+
+def check_names(module: Module, faults: Faults) -> None:
+    """Every name that is used must come from somewhere."""
+    known = KNOWN | {entry.bound for entry in module.imports}
+    known |= set(module.owners)
+    for chapter, pieces in module.parts:
+        for piece in pieces:
+            for name in sorted(piece.uses - known):
+                remedy = find_remedy(name, chapter, module.available)
+                faults.add(piece.cell, "undefined", name=name, remedy=remedy)
+
+
+def find_remedy(name: str, chapter: Chapter, available: set[str]) -> str:
+    """How to make an undefined name known."""
+    if name == "main":
+        return "previous_chapters.py has no main, so only main may use it"
+    if name in available:
+        return f"write 'from previous_chapters import {name}'"
+    for cell in chapter.cells:
+        if name in defined_names(cell):
+            return f"cell {cell.number} defines it: write '#| export' there"
+    return "import it, export its definition, or pass it as an argument"
+
+
+def defined_names(cell: Cell) -> set[str]:
+    """What a cell, exported or not, defines or assigns at its top level."""
+    try:
+        table = symtable.symtable(cell.code, "<cell>", "exec")
+    except SyntaxError:
+        return set()
+    return {s.get_name() for s in table.get_symbols() if s.is_assigned()}
+
+
+def check_order(module: Module, faults: Faults) -> None:
+    """What is needed at import must stand above."""
+    lazy = any(entry.name == "annotations" for entry in module.imports)
+    pieces, owners = module.pieces, module.owners
+    for i, piece in enumerate(pieces):
+        for name in sorted(piece.needs_at_import(lazy)):
+            if owners.get(name, -1) >= i:
+                where = pieces[owners[name]].cell.where
+                faults.add(piece.cell, "above", name=name, where=where)
 
 
 # ---- Writing a module ----------------------------------------------------
@@ -838,49 +888,51 @@ def build_modules(root: Path, faults: Faults) -> dict[Path, str]:
         chapter = read_chapter(path, root, faults)
         if chapter.label >= "ch03":
             merged = merged_module(done)
-            merged.check(faults)
-            header = header_of([c.notebook for c in done])
+            check_module(merged, faults)
+            header = header_of([before.notebook for before in done])
             target = chapter.folder / "previous_chapters.py"
             files[target] = write_module(header, merged, banners=True)
-        if not chapter.module:
-            continue
-        settle_owners(chapter, final, faults)
-        module = own_module(chapter, final)
-        module.check(faults)
-        header = header_of([chapter.notebook])
-        target = chapter.folder / f"{chapter.module}.py"
-        files[target] = write_module(header, module, chapter.doc)
-        done.append(chapter)
-        own = {n: p for p in chapter.pieces for n in p.names if n != "main"}
-        final.update(own)
-        for before in done[:-1]:
-            before.pieces = without(before.pieces, final, faults)
+        if chapter.module:
+            settle_owners(chapter, final, faults)
+            module = own_module(chapter, final)
+            check_module(module, faults)
+            header = header_of([chapter.notebook])
+            target = chapter.folder / f"{chapter.module}.py"
+            files[target] = write_module(header, module, chapter.doc)
+            add_chapter(chapter, done, final, faults)
     return files
+
+
+def add_chapter(
+    chapter: Chapter,
+    done: list[Chapter],
+    final: dict[str, Piece],
+    faults: Faults,
+) -> None:
+    """What the chapter replaces is gone for those that follow."""
+    own = {name: p for p in chapter.pieces for name in p.names}
+    own.pop("main", None)
+    final.update(own)
+    for before in done:
+        before.pieces = without(before.pieces, own, faults)
+    done.append(chapter)
 
 
 # ---- Exercises -----------------------------------------------------------
 
-MARKER = re.compile(r"(?P<indent>\s*)(?:<!--\s*)?### (?P<word>BEGIN|END) "
-                    r"SOLUTION(?:\s*-->)?\s*")  # fmt: skip
-METADATA = {
-    "kernelspec": {
-        "display_name": "Python 3",
-        "language": "python",
-        "name": "python3",
-    },
-    "language_info": {"name": "python"},
-}
+MARKER = re.compile(
+    r"(?P<indent>\s*)(?:<!-- )?### (?P<word>BEGIN|END) SOLUTION(?: -->)?\s*"
+)
 
 
-def cut_solution(source: str, is_code: bool) -> str:
+def cut_solution(cell: Cell, is_code: bool, faults: Faults) -> str:
     """The text without what lies between the markers.
 
     In code, `raise NotImplementedError` stands where the solution stood.
-    Raises ValueError with the reason and remedy if a marker lacks its other.
     """
     kept: list[str] = []
     inside = False
-    for line in source.split("\n"):
+    for line in cell.code.split("\n"):
         marker = MARKER.fullmatch(line)
         if marker is None:
             if not inside:
@@ -888,28 +940,32 @@ def cut_solution(source: str, is_code: bool) -> str:
             continue
         if inside == (marker["word"] == "BEGIN"):
             other = "END" if inside else "BEGIN"
-            raise ValueError(f"### {marker['word']} SOLUTION without "
-                             f"### {other} SOLUTION before it")  # fmt: skip
-        inside = not inside
+            faults.add(cell, "begin", word=marker["word"], other=other)
+        inside = marker["word"] == "BEGIN"
         if inside and is_code:
             kept.append(f"{marker['indent']}raise NotImplementedError")
     if inside:
-        raise ValueError("### BEGIN SOLUTION without ### END SOLUTION")
+        faults.add(cell, "begin", word="BEGIN", other="END")
     return "\n".join(kept)
 
 
-def check_cut(source: str) -> None:
-    """Raise ValueError unless Run All survives what is left of a cell."""
+def check_cut(cell: Cell, cut: str, faults: Faults) -> None:
+    """Run All must survive what is left of a cell."""
     try:
-        body = ast.parse(source).body
+        if stops_at_once(ast.parse(cut)):
+            faults.add(cell, "run all")
     except SyntaxError as error:
-        raise ValueError("what is left without the solution is not valid "
-                         f"Python, line {error.lineno}: indent the markers "
-                         "like the code between them") from error  # fmt: skip
-    if any(isinstance(node, ast.Raise) for node in body):
-        raise ValueError("a solution outside a function stops Run All when "
-                         "it is cut: put the markers into a function or "
-                         "into 'with exercise(...):'")  # fmt: skip
+        faults.add(cell, "without", number=error.lineno)
+
+
+def stops_at_once(node: ast.AST) -> bool:
+    """Whether a `raise` stands outside functions and `with` blocks."""
+    shelter = (ast.FunctionDef, ast.AsyncFunctionDef, ast.With)
+    return isinstance(node, ast.Raise) or any(
+        stops_at_once(child)
+        for child in ast.iter_child_nodes(node)
+        if not isinstance(child, shelter)
+    )
 
 
 def build_exercises(
@@ -922,17 +978,13 @@ def build_exercises(
     for cell in read_notebook(solutions)["cells"]:
         is_code = cell["cell_type"] == "code"
         number += is_code
-        try:
-            source = cut_solution(cell["source"], is_code)
-            if is_code and source != cell["source"]:
-                check_cut(source)
-        except ValueError as error:
-            faults.add(Cell(name, number, ""), str(error))
-            continue
-        if source.strip() or not cell["source"].strip():
+        place = Cell(name, number, cell["source"])
+        source = cut_solution(place, is_code, faults)
+        if is_code and source != place.code:
+            check_cut(place, source, faults)
+        if source.strip() or not place.code.strip():
             cells.append(learners_cell(cell, source, outputs))
-    return {"cells": cells, "metadata": METADATA,
-            "nbformat": 4, "nbformat_minor": 5}  # fmt: skip
+    return FORM | {"cells": cells}
 
 
 def learners_cell(cell: dict, source: str, outputs: dict) -> dict:
@@ -1050,10 +1102,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Write the files that are generated from the notebooks."
     )
-    parser.add_argument("--check", action="store_true",
-                        help="write nothing, show what differs")  # fmt: skip
-    parser.add_argument("--root", type=Path, default=ROOT,
-                        help="the course's folder")  # fmt: skip
+    add = parser.add_argument
+    add("--check", action="store_true", help="write nothing, show differences")
+    add("--root", type=Path, default=ROOT, help="the course's folder")
     args = parser.parse_args(argv)
     root = args.root.resolve()
     found = check(root) if args.check else write(root)

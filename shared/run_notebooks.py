@@ -22,7 +22,7 @@ import sys
 import time
 from pathlib import Path
 
-from export import METADATA, ROOT, dump_notebook, read_notebook, write_text
+from export import FORM, ROOT, dump_notebook, read_notebook, write_text
 
 # What every kernel of the tests and of this tool sees. CUDA and MPS are
 # hidden and threads are one, so that stored numbers agree between machines;
@@ -40,8 +40,8 @@ ENVIRONMENT = {
 }
 UNSET = ("PYTHONHASHSEED", "FORCE_COLOR", "CLICOLOR_FORCE", "MPLBACKEND")
 
-STORED = {"text/plain", "text/html", "text/latex", "text/markdown",
-          "image/png"}  # fmt: skip
+STORED = {"text/plain", "text/html", "text/latex", "text/markdown"}
+STORED |= {"image/png"}
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 FRAME = re.compile(r"Cell In\[(\d+)\], line (\d+)")
@@ -90,8 +90,7 @@ def normalise(notebook: dict) -> dict:
             new["execution_count"] = number if ran else None
             new["outputs"] = normal_outputs(cell, number)
         cells.append(new)
-    return {"cells": cells, "metadata": METADATA,
-            "nbformat": 4, "nbformat_minor": 5}  # fmt: skip
+    return FORM | {"cells": cells}
 
 
 def unique_id(cell: dict, position: int, taken: set[str]) -> str:
@@ -135,9 +134,9 @@ def normal_display(output: dict, number: int) -> dict:
     """A shown value or figure, without metadata."""
     strange = sorted(set(output["data"]) - STORED)
     if strange:
-        raise NotebookError(number, f"shows {', '.join(strange)}, which the "
-                            "tests cannot compare: show text or "
-                            "PNG")  # fmt: skip
+        raise NotebookError(
+            number, f"shows {strange[0]}, not comparable: show text or a PNG"
+        )
     data = dict(output["data"])
     if "image/png" in data:
         data["image/png"] = data["image/png"].strip()
@@ -255,7 +254,7 @@ def check_stored(path: Path) -> str:
     except NotebookError as error:
         return str(error)
     if unexecuted(notebook):
-        return f"cells {unexecuted(notebook)} were not executed"
+        return f"{len(unexecuted(notebook))} cells were never executed"
     if dump_notebook(notebook) != text:
         return "not stored in the normal form"
     return ""
@@ -279,11 +278,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Execute notebooks and store their outputs."
     )
-    parser.add_argument("notebooks", nargs="*", type=Path)
-    parser.add_argument("--check", action="store_true",
-                        help="only look at the stored form")  # fmt: skip
-    parser.add_argument("--timeout", type=float, default=600, metavar="S",
-                        help="seconds for one cell (600)")  # fmt: skip
+    add = parser.add_argument
+    add("notebooks", nargs="*", type=Path, help="default: all")
+    add("--check", action="store_true", help="only look at the stored form")
+    add("--timeout", type=float, default=600, help="seconds for one cell")
     args = parser.parse_args(argv)
     set_environment()
     failed = 0
