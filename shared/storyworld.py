@@ -45,8 +45,8 @@ WORDS = {
     "place": "market mill harbour bakery station bridge library farm school "
     "pond park church inn museum theatre orchard forge well beach "
     "lighthouse",
-    "dry": "sunny clear warm bright mild fine dry cloudless calm pleasant",
-    "wet": "rainy wet stormy drizzly soggy damp showery muddy dismal grim",
+    "dry": "sunny clear warm bright mild fine dry calm",
+    "wet": "rainy wet stormy soggy damp muddy dismal grim",
     "colour": "red blue green yellow white black brown grey pink purple "
     "golden silver",
     "thing": "kite ball hat scarf lantern bucket basket teapot drum purse "
@@ -54,52 +54,43 @@ WORDS = {
     "bell cushion comb mug vase cap",
     "junk": "feather pebble snail cobweb bone cork nail leaf shell twig "
     "spider button",
-    "bird": "pigeons sparrows gulls robins swallows crows starlings finches "
-    "blackbirds magpies swans geese",
+    "bird": "pigeons sparrows gulls robins swallows crows finches magpies "
+    "swans geese",
     "treat": "plums cherries walnuts pears biscuits chestnuts raisins "
     "toffees peaches figs grapes buns almonds apricots mints berries",
-    "sad": "sad cross worried gloomy upset miserable lonely nervous weary "
-    "restless",
+    "sad": "sad cross worried gloomy upset miserable nervous restless",
     "glad": "glad happy proud cheerful pleased merry content thankful "
     "relieved delighted",
-    "sorry": "sorry disappointed grumpy wistful sheepish rueful downcast "
-    "glum",
+    "sorry": "sorry disappointed grumpy wistful downcast glum",
     "manner": "quietly slowly kindly softly gently politely bravely calmly "
-    "firmly gravely warmly brightly shyly loudly carefully solemnly sweetly "
-    "patiently briskly drily",
+    "firmly gravely warmly brightly shyly carefully solemnly sweetly "
+    "patiently briskly drily dreamily",
     "trait": "careful patient curious sensible stubborn forgetful cautious "
-    "hopeful generous talkative thoughtful practical modest determined "
-    "peaceful truthful",
+    "hopeful generous talkative thoughtful practical modest peaceful",
     "praise": "wonderful splendid marvellous excellent perfect magnificent "
     "charming remarkable lovely beautiful",
-    "size": "small big tiny huge heavy narrow tall broad",
+    "size": "small big tiny huge heavy narrow",
     "role": "baker miller teacher doctor farmer tailor grocer sailor "
     "blacksmith gardener librarian cobbler mayor vicar carpenter potter",
-    "spot": "hedge barrel gate wall cart crate fence trough woodpile shed "
-    "pump bench bush haystack",
-    "nook": "stove cupboard sofa piano curtain dresser wardrobe bookcase "
-    "bed door mirror chair",
-    "shelter": "barn stable cellar cottage chapel tent kitchen boathouse "
-    "greenhouse mine",
+    "spot": "hedge barrel gate wall cart crate fence trough shed pump bench "
+    "bush",
+    "nook": "stove cupboard sofa piano curtain wardrobe bookcase bed door "
+    "mirror",
+    "shelter": "barn stable cellar cottage chapel tent",
     "animal": "cat dog goat duck hen rabbit pony hedgehog mouse lamb kitten "
     "puppy parrot donkey pig tortoise",
-    "bake": "cake pie loaf tart pudding scone pasty crumble flan pancake "
-    "dumpling strudel",
-    "food": "flour butter sugar milk honey salt cream yeast ginger cinnamon "
-    "treacle cocoa",
+    "bake": "cake pie loaf tart pudding scone pasty crumble pancake "
+    "dumpling",
+    "food": "flour butter sugar milk honey salt cream ginger cinnamon cocoa",
     "plant": "bean pumpkin sunflower marrow poppy melon tomato turnip daisy "
-    "cabbage carrot radish",
+    "cabbage",
     "gadget": "lamp clock radio bicycle kettle wagon fiddle toaster "
-    "telescope typewriter trumpet scooter umbrella camera",
-    "fix": "string glue wire wax tape grease thread varnish putty tin "
-    "leather rubber",
-    "tool": "hammer saw rake spade ladder drill broom shovel chisel "
-    "wheelbarrow trowel axe",
-    "skill": "swim juggle skate dance fish sew knit paint row yodel sing "
-    "ride",
-    "game": "chess cards dominoes draughts charades skittles darts tag "
-    "croquet tennis",
-    "wrap": "striped spotted plain shiny crumpled flowery glossy starry",
+    "telescope trumpet",
+    "fix": "string glue wire wax tape varnish leather rubber",
+    "tool": "hammer saw rake spade ladder drill broom shovel",
+    "skill": "swim juggle skate dance knit row sing whistle",
+    "game": "chess cards dominoes draughts charades skittles darts tag",
+    "wrap": "striped spotted plain shiny crumpled flowery",
 }
 
 # The forms of a word: {hero.he} is "she" when the hero is Nora. Weekdays
@@ -143,37 +134,31 @@ def by(fact: str, **beats: list) -> tuple:
 OPENING = [
     [
         (4, "One day, {hero} went to the {place}."),
-        (2, "One {time} {hero} walked to the {place}."),
-        (2, "{hero} was a {~trait} soul who lived near the {place}."),
-        (2, "Near the {place} lived {hero}, the most {~trait} soul in town."),
-        (2, "Everybody in town knew {hero}, who was often at the {place}."),
+        (3, "One day, {hero} went to the {place} with a bag of {~treat}."),
+        (3, "{hero} was a {~trait} soul who lived near the {place}."),
+        (3, "Near the {place} lived {hero}, the most {~trait} soul in town."),
     ],
     [
-        (3, "It was a {weather:dry} {day}, and the {~bird} were in good "
-            "voice.", "sky=dry"),
-        (2, "The {day} was {weather:dry}, and nobody was in a hurry.",
+        (3, "It was a {weather:dry} {day} {~time}, and the {~bird} were in "
+            "good voice.", "sky=dry"),
+        (3, "That {day} was {weather:dry}, and the {~bird} sat in the sun.",
          "sky=dry"),
-        (2, "That {day} was {weather:dry}, and the {~bird} sat in the sun.",
-         "sky=dry"),
-        (2, "It was a {weather:wet} {day}, and even the {~bird} stayed at "
-            "home.", "sky=wet"),
-        (1, "The {day} was {weather:wet}, and nobody had dry feet.",
-         "sky=wet"),
+        (2, "It was a {weather:wet} {day} {~time}, and even the {~bird} "
+            "stayed at home.", "sky=wet"),
         (2, "That {day} was {weather:wet}, and the {~bird} sat in the rain.",
          "sky=wet"),
     ],
 ]
 
 THANKS = [
-    (2, "{hero} gave {friend.him} a bag of {treat} for {friend.his} "
-        "trouble."),
+    (2, "{hero} gave {friend.him} a bag of {treat}."),
     (2, '"Thank you," said {hero} {~manner}, and gave {friend.him} a bag of '
         "{treat}."),
     (1, "For this {friend} got a bag of {treat}."),
 ]
 
 THANKS_BACK = [
-    (2, "{friend} gave {hero.him} a bag of {treat} for {hero.his} trouble."),
+    (2, "{friend} gave {hero.him} a bag of {treat}."),
     (2, '"Thank you," said {friend} {~manner}, and gave {hero.him} a bag of '
         "{treat}."),
     (1, "For this {hero} got a bag of {treat}."),
@@ -189,8 +174,7 @@ GLAD_TODAY = by(
             "{place} why."),
     ],
     wet=[
-        (2, "{hero} walked home in the rain and felt {feeling:glad} all the "
-            "same."),
+        (2, "{hero} walked home in the rain and felt {feeling:glad}."),
         (2, "So {hero} went home {feeling:glad}, with rain in {hero.his} "
             "shoes."),
         (1, "In the end {hero} was {feeling:glad}, and told everyone at the "
@@ -201,8 +185,7 @@ GLAD_TODAY = by(
 SORRY_TODAY = by(
     "sky",
     dry=[
-        (2, "{hero} walked home in the sun and felt {feeling:sorry} all the "
-            "same."),
+        (2, "{hero} walked home in the sun and felt {feeling:sorry}."),
         (2, "So {hero} went home {feeling:sorry}, and even the sun was no "
             "help."),
         (1, "In the end {hero} was {feeling:sorry}, and told nobody at the "
@@ -218,14 +201,14 @@ SORRY_TODAY = by(
 )
 
 GLAD_LATER = [
-    (2, "{hero} was {feeling:glad} for the rest of the week."),
+    (2, "{hero} was {feeling:glad} all week."),
     (1, "In the end {hero} was {feeling:glad}, and told everyone at the "
         "{place} why."),
     (2, "That night {hero} went to bed {feeling:glad} and slept well."),
 ]
 
 SORRY_LATER = [
-    (2, "{hero} was {feeling:sorry} for the rest of the week."),
+    (2, "{hero} was {feeling:sorry} all week."),
     (1, "In the end {hero} was {feeling:sorry}, and told nobody at the "
         "{place} why."),
     (2, "That night {hero} went to bed {feeling:sorry} and slept badly."),
@@ -237,8 +220,7 @@ LOST = [
     [
         (2, "{hero.He} reached for {hero.his} {colour} {thing}, and it was "
             "gone."),
-        (2, "Somehow {hero} lost {hero.his} {colour} {thing} on the way "
-            "home."),
+        (2, "Somehow {hero.he} had lost {hero.his} {colour} {thing}."),
     ],
     [
         (2, "{hero.He} looked behind the {spot} and found only a {~junk}."),
@@ -249,10 +231,10 @@ LOST = [
         (2, "{friend} saw that {hero.he} was {mood} and came to help."),
     ],
     [
-        (2, '"What does it look like?" asked {friend}. "It is a {thing}," '
-            'said {hero}, "and it is {colour}."'),
-        (2, '"Tell me what to look for," said {friend}. "A {colour} '
-            '{thing}," said {hero} {~manner}.'),
+        (2, '"It is a {thing}," said {hero} {~manner}, "and it is '
+            '{colour}."'),
+        (2, '"What does it look like?" asked {friend}. "It is {colour}," '
+            "said {hero} {~manner}."),
     ],
     [
         (2, "{friend} found the {colour} {thing} behind the {hide}."),
@@ -283,8 +265,8 @@ FOUND = [
         (2, "The {role} said {~manner} that it must belong to {friend}."),
     ],
     [
-        (2, "It was a {~praise} {thing}, and {hero} thought of keeping it."),
-        (2, "{hero.He} thought of keeping it, but only for a moment."),
+        (2, "It was a {~praise} {thing}, and {hero} wanted to keep it."),
+        (2, "{hero.He} wanted to keep it, but only for a moment."),
     ],
     [
         (2, "On {day.next} {hero} took the {colour} {thing} to {friend}."),
@@ -314,36 +296,36 @@ TRADE = [
     ],
     [
         (2, "{hero} thought about it and nodded {~manner}."),
-        (2, '"Done," said {hero}, and they shook hands.'),
+        (2, '"Done," said {hero} {~manner}, and they shook hands.'),
     ],
     [
-        (2, "So now {hero} had the {colour2} {thing2}, and {friend} had the "
+        (2, "Now {hero} had the {colour2} {thing2}, and {friend} had the "
             "{colour} {thing}."),
         (2, "So the {colour2} {thing2} went to {hero}, and the {colour} "
             "{thing} went to {friend}."),
     ],
     [
-        (2, '"A fair swap," said the {role}, who had watched it all.'),
-        (2, "The {role} watched it all and called it a fair swap."),
+        (2, "The {~role} called it a fair swap."),
+        (2, "The {~role} and a {~animal} watched it all."),
     ],
     [
-        (2, "On {day.next} both of them were {mood}, so they swapped back, "
+        (2, "On {day.next} they were both {mood}, so they swapped back, "
             "and {hero} had the {colour} {thing} again.", "ending=undone"),
-        (2, "On {day.next} neither of them wanted to swap back, and {hero} "
-            "never missed the {colour} {thing}.", "ending=kept"),
+        (2, "On {day.next} {hero} still liked the {colour2} {thing2} and "
+            "never missed the {thing}.", "ending=kept"),
     ],
     GLAD_LATER,
 ]
 
 STORM = [
     [
-        (2, "Then the wind rose, and {hero} ran into the nearest {shelter}."),
+        (2, "Then the wind rose, and {hero} ran into a {shelter}."),
         (2, "Thunder rolled over the {place}, and {hero} ran into a "
             "{shelter}."),
     ],
     [
         (2, "{friend} was there already, with a {colour} {thing}."),
-        (2, "In the {shelter} sat {friend}, holding a {colour} {thing}."),
+        (2, "In the {shelter} sat {friend} with a {colour} {thing}."),
     ],
     [
         (2, '"Thunder makes me {mood}," said {hero} {~manner}.'),
@@ -351,7 +333,7 @@ STORM = [
     ],
     [
         (2, "So they played {game} until the rain stopped."),
-        (2, "To pass the time they played {game} and ate {treat}."),
+        (2, "So they played {game} with the {~role} and ate {treat}."),
     ],
     [
         (2, "The roof leaked on the {colour} {thing}, and they both "
@@ -360,8 +342,7 @@ STORM = [
             "the hole."),
     ],
     [
-        (2, "By {day.next} the storm was over, and only a {~spot} was "
-            "broken."),
+        (2, "On {day.next} the storm was over, and only a {~spot} was gone."),
         (2, "On {day.next} the sun was back, and the {place} was full of "
             "{~bird}."),
     ],
@@ -386,19 +367,17 @@ GIFT = [
             "paper."),
     ],
     [
-        (2, '"Is it a {thing2}?" asked {friend} on {day.next}. "Guess '
-            'again," said {hero} {~manner}.'),
-        (2, "On {day.next} {friend} shook the present and guessed that it "
-            "was a {thing2}."),
+        (2, '"Is it a {thing2}?" {friend} asked on {day.next}. "No," said '
+            "{hero} {~manner}."),
+        (2, "On {day.next} {friend} guessed that it was a {thing2}."),
     ],
     [
         (2, "Out of the {wrap} paper came the {colour} {thing}."),
-        (2, "{friend} tore off the {wrap} paper, and there was the {colour} "
-            "{thing}."),
+        (2, "In the {wrap} paper was the {colour} {thing}."),
     ],
     [
-        (2, '"How {~praise}!" said {friend}. "I never had a {colour} one."'),
-        (2, '"It is {~praise}," said {friend} {~manner}.'),
+        (2, '"How {~praise}!" said {friend} {~manner}.'),
+        (2, '"I never had a {colour} one," said {friend} {~manner}.'),
     ],
     GLAD_LATER,
 ]
@@ -411,18 +390,17 @@ BAKE = [
             "{food}."),
     ],
     [
-        (2, "{hero.He} looked behind the {~nook} and found only a {~junk}."),
-        (2, "In the kitchen there was only a {~junk}."),
+        (2, "{hero.He} looked behind the {nook} and found only a {~junk}."),
+        (2, "Behind the {nook} there was only a {~junk}."),
     ],
     [
         (2, "The {role} had plenty of {food} and gave {hero.him} some.",
          "ending=right"),
         (2, '"Take some of my {food}," said the {role} {~manner}.',
          "ending=right"),
-        (2, "The {role} had no {food} either, so {hero.he} took {food2} "
-            "instead.", "ending=wrong"),
-        (2, '"Try {food2} instead," said the {role} {~manner}.',
+        (2, "The {role} had no {food}, so {hero.he} took {food2}.",
          "ending=wrong"),
+        (2, '"Try {food2}," said the {role} {~manner}.', "ending=wrong"),
     ],
     by("ending",
        right=[
@@ -435,7 +413,7 @@ BAKE = [
        ]),
     by("ending",
        right=[
-           (2, '"It tastes {~praise}," said {friend}, and ate it all.'),
+           (2, '"It tastes {~praise}," said {friend} {~manner}.'),
            (2, "{friend} ate it all and asked for more."),
        ],
        wrong=[
@@ -449,7 +427,7 @@ BAKE = [
        ],
        wrong=[
            (2, '"It was the {food2}," said {hero} {~manner}.'),
-           (2, '"Next time I will buy {food}," said {hero} {~manner}.'),
+           (2, '"It needed {food}," said {hero} {~manner}.'),
        ]),
     by("ending", right=GLAD_TODAY, wrong=SORRY_TODAY),
 ]
@@ -461,32 +439,32 @@ RACE = [
             "the {goal}."),
     ],
     [
-        (2, "The winner would get a {colour} {thing}."),
+        (2, "The prize was a {colour} {thing}."),
         (2, "A {colour} {thing} was to be the prize."),
     ],
     [
         (2, "The {~role} counted to three, and off they went."),
-        (2, "They started at the {place} and ran past the {~spot}."),
+        (2, "They started at the {place} and ran past a {~spot}."),
     ],
     [
-        (2, "Halfway there, {friend} slipped on a {~junk}, and {hero} ran "
-            "ahead.", "ending=won"),
+        (2, "Then {friend} slipped on a {~junk}, and {hero} ran ahead.",
+         "ending=won"),
         (2, "A {~animal} got in the way of {friend}, and {hero} ran ahead.",
          "ending=won"),
-        (2, "Halfway there, {hero} slipped on a {~junk}, and {friend} ran "
-            "ahead.", "ending=lost"),
+        (2, "Then {hero} slipped on a {~junk}, and {friend} ran ahead.",
+         "ending=lost"),
         (2, "A {~animal} got in the way of {hero}, and {friend} ran ahead.",
          "ending=lost"),
     ],
     by("ending",
        won=[
-           (2, "{hero} reached the {goal} first and got the {colour} "
+           (2, "{hero} was first at the {goal} and got the {colour} "
                "{thing}."),
            (2, "So the {colour} {thing} went to {hero}, who was first at the "
                "{goal}."),
        ],
        lost=[
-           (2, "{friend} reached the {goal} first and got the {colour} "
+           (2, "{friend} was first at the {goal} and got the {colour} "
                "{thing}."),
            (2, "So the {colour} {thing} went to {friend}, who was first at "
                "the {goal}."),
@@ -520,17 +498,16 @@ SECRET = [
     ],
     [
         (2, '"Only that it is a {weather} {day}," said {hero} {~manner}.'),
-        (2, "{hero} said only that the {day} was {weather}."),
+        (2, "{hero} said {~manner} that the {day} was {weather}."),
     ],
     [
         (2, "Not even a bag of {treat} could make {hero.him} say more."),
         (2, "The {role2} held up a bag of {treat}, but {hero} said no more."),
     ],
     [
-        (2, "On {day.next} the {role} got the {colour} {thing}, and it was a "
-            "surprise."),
-        (2, "So on {day.next} the {colour} {thing} was a surprise for the "
-            "{role}."),
+        (2, "On {day.next} the {role} got the {colour} {thing}."),
+        (2, "So the {colour} {thing} was a surprise for the {role} on "
+            "{day.next}."),
     ],
     GLAD_LATER,
 ]
@@ -538,20 +515,20 @@ SECRET = [
 REPAIR = [
     [
         (2, "{hero.He} dropped {hero.his} {colour} {gadget}, and it broke."),
-        (2, "{hero.His} {colour} {gadget} was broken, and {hero.he} had no "
-            "other."),
+        (2, "{hero.His} {colour} {gadget} was broken, and {hero.he} was "
+            "{mood}."),
     ],
     [
         (2, '"Throw it away," said the {role} {~manner}.'),
-        (2, "The {role} looked at it and called it hopeless."),
+        (2, "The {role} looked at it {~manner} and called it hopeless."),
     ],
     [
         (2, "But {friend} came by with some {fix} and a {~size} hammer."),
-        (2, '"All it needs is some {fix}," said {friend} {~manner}.'),
+        (2, '"It needs some {fix}," said {friend} {~manner}.'),
     ],
     [
-        (2, "They worked on it behind the {~nook} until {day.next}."),
-        (2, "It took until {day.next}, and most of the {fix}."),
+        (2, "They worked {~manner} until {day.next}."),
+        (2, "It took until {day.next}, and all of the {fix}."),
     ],
     [
         (2, "Then the {colour} {gadget} was as good as new.", "ending=new"),
@@ -573,14 +550,15 @@ PLANT = [
             "{colour} pot."),
     ],
     [
-        (2, '"Water it every day," said {friend} {~manner}.'),
+        (2, '"It needs water every day," said {friend} {~manner}.'),
         (2, "{friend} said {~manner} that it needed water every day."),
     ],
     [
-        (2, "{hero} never forgot, and sang to it as well.", "ending=grew"),
-        (2, "Every day {hero} gave the {colour} pot some water.",
+        (2, "{hero} never forgot, and sang to it {~manner}.",
          "ending=grew"),
-        (2, "But {hero} played {game} all week and forgot.",
+        (2, "Every day {hero} {~manner} gave the {colour} pot some water.",
+         "ending=grew"),
+        (2, "But {hero} played {game} with the {~role} and forgot.",
          "ending=withered"),
         (2, "But the {colour} pot stood behind the {~nook}, and {hero} "
             "forgot.", "ending=withered"),
@@ -588,31 +566,30 @@ PLANT = [
     by("ending",
        grew=[
            (2, "Soon the {plant} was as tall as the {~nook}."),
-           (2, "The {plant} grew until it reached the roof."),
+           (2, "Soon the {plant} reached over the {~spot}."),
        ],
        withered=[
-           (2, "Soon there was only dust in the {colour} pot."),
-           (2, "The {plant} never came up, though a {~junk} did."),
+           (2, "Soon there was only a {~junk} in the {colour} pot."),
+           (2, "The {plant} never came up, but a {~junk} did."),
        ]),
     by("ending",
        grew=[
-           (2, '"How {~praise}!" said {friend}. "You watered it."'),
+           (2, '"How {~praise}!" said {friend} {~manner}.'),
            (2, "{friend} came to look and called it {~praise}."),
        ],
        withered=[
-           (2, '"Did you water it?" asked {friend}. "No," said {hero} '
+           (2, '"Did it get water?" asked {friend}. "No," said {hero} '
                "{~manner}."),
-           (2, "{friend} came to look and said nothing at all."),
+           (2, "{friend} came to look and said nothing."),
        ]),
     by("ending",
        grew=[
            (2, "The {~role} wanted to buy the {plant}, but {hero} kept it."),
-           (2, "Now a {~animal} sleeps under the {plant} in the {colour} "
-               "pot."),
+           (2, "Now a {~animal} sleeps under the {plant}."),
        ],
        withered=[
-           (2, "The {~role} offered {hero.him} a {plant} for the {colour} "
-               "pot, but it was not the same."),
+           (2, "The {~role} gave {hero.him} a {plant}, but it was not the "
+               "same."),
            (2, "Now a {~animal} sleeps in the {colour} pot."),
        ]),
     by("ending", grew=GLAD_LATER, withered=SORRY_LATER),
@@ -621,7 +598,7 @@ PLANT = [
 PROMISE = [
     [
         (2, '"I will bring you a {colour} {thing} on {day.next}," {hero} '
-            "promised {friend}."),
+            "told {friend}."),
         (2, "{hero.He} had promised {friend} a {colour} {thing} by "
             "{day.next}."),
     ],
@@ -630,34 +607,33 @@ PROMISE = [
         (2, "{friend} was a {~trait} soul and believed it."),
     ],
     [
-        (2, "At the {goal} there was one {colour} {thing} left."),
-        (2, "{hero.He} found one behind a {~spot} at the {goal}."),
+        (2, "At the {goal} there was only one {colour} {thing}."),
+        (2, "{hero.He} found a {thing} at the {goal}, and it was {colour}."),
     ],
     [
-        (2, "On the way back the {role} offered {hero.him} a bag of {treat} "
-            "for it."),
-        (2, '"I will give you a bag of {treat} for it," said the {role}.'),
+        (2, "Then the {role} offered {hero.him} a bag of {treat} for it."),
+        (2, '"I will give you a bag of {treat} for it," said the {role} '
+            "{~manner}."),
     ],
     [
         (3, '"It is promised," said {hero} {~manner}.', "ending=kept"),
-        (3, "But a promise is a promise, and {hero} walked on.",
+        (3, "But a promise is a promise, and {hero} said no.",
          "ending=kept"),
         (1, "{hero} looked at the {treat} and said yes.", "ending=broken"),
         (1, '"Done," said {hero}, who loved {treat}.', "ending=broken"),
     ],
     by("ending",
        kept=[
-           (2, "On {day.next} {friend} got the {colour} {thing}, as "
-               "promised."),
+           (2, "On {day.next} {friend} got the {colour} {thing}."),
            (2, "So {friend} had the {colour} {thing} on {day.next}."),
        ],
        broken=[
-           (2, "On {day.next} {friend} got no {thing}, only a few {treat}."),
+           (2, "On {day.next} {friend} got no {thing}, only some {treat}."),
            (2, "So {friend} had no {colour} {thing} on {day.next}."),
        ]),
     by("ending",
        kept=[
-           (2, '"How {~praise}!" said {friend}. "You kept your promise."'),
+           (2, '"How {~praise}!" said {friend} {~manner}.'),
            (2, "{friend} called it {~praise}."),
        ],
        broken=[
@@ -670,28 +646,26 @@ PROMISE = [
 HIDING = [
     [
         (2, "When {hero.he} came home, the {animal} was gone."),
-        (2, "{hero.His} {animal} was nowhere to be seen."),
+        (2, "At home {hero.his} {animal} was nowhere to be seen."),
     ],
     [
         (2, "{hero.He} looked behind the {nook} and found only a {~junk}."),
         (2, "Behind the {nook} there was only a {~junk}."),
     ],
     [
-        (2, '"Have you seen my {animal}?" {hero.he} asked {friend} '
-            "{~manner}."),
+        (2, "{hero.He} was {mood}, so {friend} came to help."),
         (2, "{friend} saw that {hero.he} was {mood} and came to help."),
     ],
     [
-        (2, '"Where would you go if you were a {animal}?" asked {friend}.'),
-        (2, '"A {animal} goes where the {~treat} are," said {friend} '
-            "{~manner}."),
+        (2, '"A {animal} likes {~treat}," said {friend} {~manner}.'),
+        (2, '"Where would a {animal} go?" asked {friend} {~manner}.'),
     ],
     [
         (2, "Then they heard a {~size} sneeze behind the {den}."),
         (2, "Then something moved behind the {den}."),
     ],
     [
-        (2, "There lay the {animal} on a {colour} blanket, fast asleep."),
+        (2, "There lay the {animal} on a {colour} blanket."),
         (2, "It was the {animal}, under a {colour} blanket."),
     ],
     by("sky",
@@ -705,9 +679,9 @@ HIDING = [
        ]),
     [
         (2, "{hero} gave the {animal} some {treat} and left it there."),
-        (2, "The {animal} kept the {colour} blanket from then on."),
+        (2, "The {animal} still sleeps on the {colour} blanket."),
     ],
-    GLAD_TODAY,
+    GLAD_LATER,
 ]
 
 BORROW = [
@@ -720,34 +694,33 @@ BORROW = [
         (2, "{friend} needed it back on {day.next}."),
     ],
     [
-        (2, "With it {hero.he} mended the {~spot} behind the {goal}."),
-        (2, "{hero} worked with it behind the {~spot} for hours."),
+        (2, "With it {hero.he} mended a {~spot} and a {~nook}."),
+        (2, "{hero} worked {~manner} with it behind the {~spot}."),
     ],
     [
         (2, "The {~role} wanted to have the {tool} next, but {hero} said no.",
          "ending=whole"),
         (2, "A {~animal} ran off with the {tool}, but {hero} ran faster.",
          "ending=whole"),
-        (2, "Then the {tool} broke in two.", "ending=broken"),
-        (2, "A {~animal} fell over the {tool}, and it broke.",
+        (2, "Then {hero} dropped the {tool}, and it broke.",
+         "ending=broken"),
+        (2, "A {~animal} fell over the {tool} and broke it.",
          "ending=broken"),
     ],
     by("ending",
        whole=[
-           (2, "On {day.next} {hero} took the {colour} {tool} back to "
-               "{friend}."),
+           (2, "On {day.next} {hero} took the {colour} {tool} to {friend}."),
            (2, "So {friend} had the {colour} {tool} back on {day.next}."),
        ],
        broken=[
-           (2, "On {day.next} {hero} bought {friend} a new {tool}, just as "
-               "{colour}."),
+           (2, "On {day.next} {hero} bought {friend} a new {colour} "
+               "{tool}."),
            (2, "So {friend} got a new {colour} {tool} on {day.next}."),
        ]),
     by("ending",
        whole=[
-           (2, '"You may borrow it again," said {friend} {~manner}.'),
-           (2, "{friend} said {~manner} that {hero.he} could borrow it "
-               "again."),
+           (2, '"You may have it again," said {friend} {~manner}.'),
+           (2, "{friend} said {~manner} that it looked {~praise}."),
        ],
        broken=[
            (2, '"I liked the old one," said {friend} {~manner}.'),
@@ -761,20 +734,20 @@ LETTER = [
     [
         (2, "The postman brought {hero.him} a letter in a {colour} "
             "envelope."),
-        (2, "A letter in a {colour} envelope was waiting for {hero.him}."),
+        (2, "{hero.He} got a letter in a {colour} envelope."),
     ],
     [
-        (2, '"Come to the {goal} on {day.next}," it said, and {friend} had '
-            "signed it."),
+        (2, '"Come to the {goal} on {day.next}," it said. It was from '
+            "{friend}."),
         (2, 'It was from {friend}, and it said: "Come to the {goal} on '
             '{day.next}."'),
     ],
     [
-        (2, "{hero.He} read it to the {~role} and felt {mood}."),
+        (2, "The {~role} read it {~manner} and said nothing."),
         (2, '"Nothing good comes in a {colour} envelope," said the {~role}.'),
     ],
     [
-        (2, "On {day.next} {hero} put on a {~size} hat and went to the "
+        (2, "On {day.next} {hero} put on a {~colour} hat and went to the "
             "{goal}."),
         (2, "So on {day.next} {hero.he} walked {~manner} to the {goal}."),
     ],
@@ -783,13 +756,13 @@ LETTER = [
         (2, "{friend} was there already, with a {animal}."),
     ],
     [
-        (2, '"It is for you," said {friend} {~manner}.'),
+        (2, '"It is a present for you," said {friend} {~manner}.'),
         (2, '"It needs a home," said {friend} {~manner}.'),
     ],
     [
-        (2, '"You could have knocked," said {hero}. "But I had a {colour} '
+        (2, '"But why the letter?" asked {hero}. "I had a {colour} '
             'envelope," said {friend}.'),
-        (2, "{hero} took the {animal} home and kept the {colour} envelope."),
+        (2, "{hero} kept the {animal} and the {colour} envelope."),
     ],
     GLAD_LATER,
 ]
@@ -813,7 +786,7 @@ CONTEST = [
     ],
     [
         (2, "The {role} tasted both {~manner}."),
-        (2, "The {role} ate {~manner} and said nothing at first."),
+        (2, "The {role} ate {~manner} and said nothing."),
     ],
     [
         (2, '"I have always loved {food}," said the {role}.', "ending=won"),
@@ -846,13 +819,12 @@ CONTEST = [
 
 RESCUE = [
     [
-        (2, "On top of a {~size} {spot} sat the {role}'s {animal}, and could "
-            "not get down."),
+        (2, "On top of a {~size} {spot} sat the {role}'s {animal}."),
         (2, "The {role}'s {animal} was stuck on top of a {~size} {spot}."),
     ],
     [
         (2, '"It will not come down," said the {role} {~manner}.'),
-        (2, "The {role} stood under it, looking {mood}."),
+        (2, "The {role} stood under it and looked {mood}."),
     ],
     [
         (2, '"I have a {colour} ladder," said {friend} {~manner}.'),
@@ -860,7 +832,7 @@ RESCUE = [
     ],
     [
         (2, "{hero} went up while {friend} held the {colour} ladder."),
-        (2, "Up the {colour} ladder went {hero}, with a bag of {treat}."),
+        (2, "Up the {colour} ladder went {hero} with a bag of {treat}."),
     ],
     by("sky",
        dry=[
@@ -873,8 +845,8 @@ RESCUE = [
                "on."),
        ]),
     [
-        (2, "{hero.He} came down with the {animal} under one arm."),
-        (2, "The {animal} looked at {hero.him} and jumped down by itself."),
+        (2, "{hero.He} {~manner} carried the {animal} down."),
+        (2, "The {animal} looked at {hero.him} {~manner} and came down."),
     ],
     [
         (2, '"How {~praise}!" said the {role}, and hugged the {animal}.'),
@@ -889,7 +861,7 @@ LESSON = [
         (2, "{friend} could not {skill}, and asked {hero.him} for a lesson."),
     ],
     [
-        (2, '"I will teach you to {skill}," said {hero} {~manner}.'),
+        (2, '"I will teach you," said {hero} {~manner}.'),
         (2, "{hero} could {skill} better than the {~role}, and said yes."),
     ],
     [
@@ -898,7 +870,7 @@ LESSON = [
     ],
     [
         (2, "They tried again at the {goal} on {day.next}."),
-        (2, "On {day.next} they met at the {goal} and tried again."),
+        (2, "On {day.next} they tried again at the {goal}."),
     ],
     [
         (2, "Suddenly {friend} could {skill}, and even the {~bird} watched."),
