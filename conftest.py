@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib.util
 import io
 import os
 import sys
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,19 +194,8 @@ def notebook_names() -> Callable[[Path | str], dict]:
     cannot be defined so, because it needs the result of another cell, is
     absent. The same path returns the same dict: do not change it.
     """
-    known: dict[Path, dict] = {}
-
-    def names(path: Path | str) -> dict:
-        path = Path(path).resolve()
-        if path not in known:
-            with Notebook(path) as notebook:
-                for source in notebook.sources:
-                    notebook.define(source)
-            known[path] = notebook.names
-        return known[path]
-
     use_no_windows()
-    return names
+    return lambda path: define_all(Path(path).resolve())
 
 
 @pytest.fixture(scope="session")
@@ -213,32 +204,19 @@ def check_exercise() -> Callable[[Path | str, str, str], str]:
 
         def test_a_window_too_wide_is_rejected(check_exercise):
             wrong = "def windowed_weights(q, k, window): ..."
-            said = check_exercise(HERE / "exercise-solutions.ipynb",
-                                  "3.3", wrong)
+            path = HERE / "exercise-solutions.ipynb"
+            said = check_exercise(path, "3.3", wrong)
             assert "not yet" in said and "reads" in said
 
     `path` is a notebook with solutions. Executed are the definitions of the
     notebook up to the exercise, all cells since the check before it, `wrong`
     right after the learner's cell, and the cell that holds `with
-    exercise("3.3")`. The first call for an exercise proves that the check
+    exercise("3.3")`. The first call for an exercise proves that its check
     accepts the notebook's own solution in the same way, so a check that
     rejects everything cannot pass for a good one.
     """
-    accepted: set[tuple[Path, str]] = set()
-
-    def check(path: Path | str, number: str, wrong: str) -> str:
-        path = Path(path).resolve()
-        if (path, number) not in accepted:
-            said = run_exercise(path, number, "")
-            if "solved" not in said:
-                raise AssertionError(f"{path.name}, exercise {number}: its "
-                                     "own solution is not accepted: "
-                                     f"{said}")  # fmt: skip
-            accepted.add((path, number))
-        return run_exercise(path, number, wrong)
-
     use_no_windows()
-    return check
+    return check_answer
 
 
 def use_no_windows() -> None:
@@ -249,28 +227,60 @@ def use_no_windows() -> None:
         matplotlib.use("Agg")
 
 
+@functools.cache
+def define_all(path: Path) -> dict:
+    """All that a notebook defines."""
+    with Notebook(path) as notebook:
+        for source in notebook.sources:
+            notebook.define(source)
+    return notebook.names
+
+
+def check_answer(path: Path | str, number: str, wrong: str) -> str:
+    """What an exercise's check says to a wrong answer."""
+    path = Path(path).resolve()
+    prove_solvable(path, number)
+    return run_exercise(path, number, textwrap.dedent(wrong))
+
+
+@functools.cache
+def prove_solvable(path: Path, number: str) -> None:
+    """Fail unless the check accepts the notebook's own solution."""
+    said = run_exercise(path, number, "")
+    assert "solved" in said, (
+        f"{path}, exercise {number}: its own solution is not accepted: {said}"
+    )
+
+
 def run_exercise(path: Path, number: str, wrong: str) -> str:
     """Run one exercise of a notebook; return what its check cell prints."""
     with Notebook(path) as notebook:
-        sources = notebook.sources
-        checks = [i for i, s in enumerate(sources) if "with exercise(" in s]
-        mine = [i for i in checks if f'exercise("{number}")' in sources[i]]
-        if not mine:
-            raise LookupError(f'{path}: no cell with exercise("{number}")')
-        last = mine[0]
-        first = max([i + 1 for i in checks if i < last], default=0)
-        learners = [i for i in range(first, last) if "### BEGIN" in sources[i]]
-        if not learners:
-            raise LookupError(f"{path}: exercise {number} has no cell with "
-                              "### BEGIN SOLUTION before its "
-                              "check")  # fmt: skip
-        for source in sources[:first]:
+        first, learners, last = find_exercise(notebook, number)
+        for source in notebook.sources[:first]:
             notebook.define(source)
         for i in range(first, last):
-            notebook.execute(sources[i])
-            if i == learners[-1]:
+            notebook.execute(notebook.sources[i])
+            if i == learners:
                 notebook.execute(wrong)
-        return notebook.execute(sources[last])
+        return notebook.execute(notebook.sources[last])
+
+
+def find_exercise(notebook: Notebook, number: str) -> tuple[int, int, int]:
+    """Where an exercise starts, its learner's cell, and its check cell."""
+    sources = notebook.sources
+    checks = [i for i, text in enumerate(sources) if "with exercise(" in text]
+    mine = [i for i in checks if f'exercise("{number}")' in sources[i]]
+    if not mine:
+        raise LookupError(f'{notebook.path}: no cell has exercise("{number}")')
+    first = max([i + 1 for i in checks if i < mine[0]], default=0)
+    places = range(first, mine[0])
+    learners = [i for i in places if "### BEGIN SOLUTION" in sources[i]]
+    if not learners:
+        raise LookupError(
+            f"{notebook.path}: exercise {number} has no cell with "
+            "### BEGIN SOLUTION before its check"
+        )
+    return first, learners[-1], mine[0]
 
 
 class Notebook:
@@ -280,10 +290,12 @@ class Notebook:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.sources = [cell.code for cell in export.read_cells(path, ROOT)]
+        cells = export.read_cells(path, path.parent)
+        self.sources = [cell.code for cell in cells]
         Notebook.count += 1
-        self.module = ModuleType(f"notebook_{Notebook.count}")
-        self.names = self.module.__dict__
+        module = ModuleType(f"notebook_{Notebook.count}")
+        sys.modules[module.__name__] = module  # dataclasses look there
+        self.names = module.__dict__
 
     def __enter__(self) -> Notebook:
         self.stack = contextlib.ExitStack()
@@ -291,7 +303,6 @@ class Notebook:
         self.stack.callback(sys.path.__setitem__, slice(None), sys.path[:])
         source = "\n\n".join(s for s in self.sources if is_python(s))
         self.stack.enter_context(neighbours(self.path.parent, source))
-        sys.modules[self.module.__name__] = self.module
         os.chdir(self.path.parent)
         return self
 
@@ -300,9 +311,7 @@ class Notebook:
 
     def define(self, source: str) -> None:
         """Execute the imports, definitions and constants of a cell."""
-        if not is_python(source):
-            return
-        for node in ast.parse(source).body:
+        for node in ast.parse(source).body if is_python(source) else []:
             if export.is_import(node) or extends_path(node):
                 self.execute(ast.unparse(node))
             elif export.is_definition(node):
@@ -310,10 +319,10 @@ class Notebook:
                     self.execute(ast.unparse(node))
 
     def execute(self, source: str) -> str:
-        """Execute a cell; return what it prints."""
+        """Execute a cell without magics; return what it prints."""
         printed = io.StringIO()
-        if is_python(source):
-            with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(printed):
+            if is_python(source):
                 exec(compile(source, self.path.name, "exec"), self.names)
         return printed.getvalue()
 

@@ -131,9 +131,25 @@ MESSAGES = {
 # ---- Notebooks -----------------------------------------------------------
 
 
+class NotANotebook(ValueError):
+    """A file that cannot be read as a notebook: its path and the reason."""
+
+
 def read_notebook(path: Path) -> dict:
-    """A notebook as a dict, every text joined to one string."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
+    """A notebook as a dict, every text joined to one string.
+
+    Raises NotANotebook if the file cannot be read as one.
+    """
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        return join_lines(notebook)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{path.as_posix()}: cannot be read as a notebook: {error}"
+        raise NotANotebook(reason) from error
+
+
+def join_lines(notebook: dict) -> dict:
+    """Notebook files split texts into lists of lines; here they are whole."""
     for cell in notebook["cells"]:
         cell["source"] = "".join(cell["source"])
         for output in cell.get("outputs", []):
@@ -452,6 +468,11 @@ def find_notebooks(root: Path) -> list[Path]:
         if re.fullmatch(r"ch\d\d", path.stem)
         and path.stem == path.parent.parent.name
     ]
+
+
+def read_chapters(root: Path, faults: Faults) -> list[Chapter]:
+    """What the main notebooks export, chapter by chapter."""
+    return [read_chapter(path, root, faults) for path in find_notebooks(root)]
 
 
 def read_chapter(path: Path, root: Path, faults: Faults) -> Chapter:
@@ -884,8 +905,7 @@ def build_modules(root: Path, faults: Faults) -> dict[Path, str]:
     files: dict[Path, str] = {}
     final: dict[str, Piece] = {}
     done: list[Chapter] = []
-    for path in find_notebooks(root):
-        chapter = read_chapter(path, root, faults)
+    for chapter in read_chapters(root, faults):
         if chapter.label >= "ch03":
             merged = merged_module(done)
             check_module(merged, faults)
@@ -1032,11 +1052,15 @@ def without_outputs(text: str) -> str:
 def build(root: Path) -> tuple[dict[Path, str], Faults]:
     """Every generated file's text by path, and everything that is wrong."""
     faults = Faults()
-    files = build_modules(root, faults)
-    for solutions in sorted(root.glob("ch*/*/exercise-solutions.ipynb")):
-        target = solutions.with_name("exercises.ipynb")
-        notebook = build_exercises(solutions, target, root, faults)
-        files[target] = dump_notebook(notebook)
+    files: dict[Path, str] = {}
+    try:
+        files |= build_modules(root, faults)
+        for solutions in sorted(root.glob("ch*/*/exercise-solutions.ipynb")):
+            target = solutions.with_name("exercises.ipynb")
+            notebook = build_exercises(solutions, target, root, faults)
+            files[target] = dump_notebook(notebook)
+    except NotANotebook as error:
+        faults.append(str(error).replace(f"{root.as_posix()}/", ""))
     return files, faults
 
 
@@ -1050,7 +1074,7 @@ def find_stale(root: Path, files: dict[Path, str]) -> list[Path]:
     ]
 
 
-def difference(path: Path, text: str, root: Path, lines: int = 20) -> str:
+def difference(path: Path, text: str, root: Path, most: int = 20) -> str:
     """A short unified diff from the file to what it should be, or ''."""
     name = path.relative_to(root).as_posix()
     if not path.exists():
@@ -1060,15 +1084,13 @@ def difference(path: Path, text: str, root: Path, lines: int = 20) -> str:
         old, text = without_outputs(old), without_outputs(text)
     if old == text:
         return ""
-    diff = list(
-        difflib.unified_diff(
-            old.splitlines(), text.splitlines(), name, "notebooks say", "", 1
-        )
-    )
+    names = {"fromfile": name, "tofile": "what the notebooks say"}
+    lines = old.splitlines(), text.splitlines()
+    diff = list(difflib.unified_diff(*lines, **names, n=1, lineterm=""))
     if not diff:
         return f"{name}: line endings differ, and should be LF"
-    more = [f"... and {len(diff) - lines} lines more"]
-    return "\n".join(diff[:lines] + more * (len(diff) > lines))
+    more = [f"... and {len(diff) - most} lines more"]
+    return "\n".join(diff[:most] + more * (len(diff) > most))
 
 
 def check(root: Path) -> list[str]:

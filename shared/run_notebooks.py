@@ -22,7 +22,14 @@ import sys
 import time
 from pathlib import Path
 
-from export import FORM, ROOT, dump_notebook, read_notebook, write_text
+from export import (
+    FORM,
+    ROOT,
+    NotANotebook,
+    dump_notebook,
+    read_notebook,
+    write_text,
+)
 
 # What every kernel of the tests and of this tool sees. CUDA and MPS are
 # hidden and threads are one, so that stored numbers agree between machines;
@@ -251,7 +258,7 @@ def check_stored(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     try:
         notebook = normalise(read_notebook(path))
-    except NotebookError as error:
+    except (NotebookError, NotANotebook) as error:
         return str(error)
     if unexecuted(notebook):
         return f"{len(unexecuted(notebook))} cells were never executed"
@@ -266,7 +273,7 @@ def run_one(path: Path, timeout: float) -> str:
         notebook = execute(path, timeout)
         if unexecuted(notebook):
             return f"cells {unexecuted(notebook)} are empty: delete them"
-    except NotebookError as error:
+    except (NotebookError, NotANotebook) as error:
         return str(error)
     text = dump_notebook(notebook)
     if path.read_bytes() != text.encode("utf-8"):
