@@ -4,7 +4,6 @@
 import base64
 import hashlib
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import matplotlib.pyplot as plt
 import regex
 import tiktoken
 import torch
+from matplotlib.patches import FancyBboxPatch
 from torch.utils.data import DataLoader, Dataset
 
 COLOURS = {
@@ -29,20 +29,22 @@ COLOURS = {
     "masked": "#999999", "extra": "#CC79A7", "sky": "#56B4E9",
     "ink": "#222222",
 }
-MAP_BOXES = (  # label, middle x and y, half its width, when it is coloured
-    ("text", 6, 31, 5, "data"),
-    ("tokens", 20, 31, 6, "data"),
-    ("embeddings", 38, 31, 8.5, "data gpt"),
-    ("attention", 61, 37.5, 9, "attention gpt"),
-    ("feed-forward", 61, 24.5, 9, "gpt"),
-    ("output head", 84.5, 31, 8.5, "gpt"),
-    ("next token", 105, 31, 8.5, "gpt"),
-    ("pretraining\nchapter 5", 36, 4, 11, "pretraining"),
-    ("classification\nchapter 6", 61, 4, 11, "classification"),
-    ("instructions\nchapter 7", 86, 4, 11, "instructions"),
+MAP_BOXES = (  # label, middle x, y, half width, height, when in colour
+    ("text", 6, 31, 5, 5, "data"),
+    ("tokens", 20, 31, 6, 5, "data"),
+    ("embeddings", 38.5, 31, 9, 5, "data gpt"),
+    ("", 61.5, 31, 11.5, 15.5, "never"),
+    ("attention", 61.5, 38.3, 9.2, 5, "attention gpt"),
+    ("feed-forward", 61.5, 23.7, 9.2, 5, "gpt"),
+    ("output head", 85.5, 31, 9, 5, "gpt"),
+    ("next token", 106, 31, 8, 5, "gpt"),
+    ("pretraining", 38.5, 3, 10.5, 4.5, "pretraining"),
+    ("classification", 61.5, 3, 10.5, 4.5, "classification"),
+    ("instructions", 84.5, 3, 10.5, 4.5, "instructions"),
 )
-MAP_ARROWS = ((11, 31, 3), (26, 31, 3.5), (46.5, 31, 2.8), (72.7, 31, 3.3),
-              (93, 31, 3.5), (36, 9, 0), (61, 9, 0), (86, 9, 0))
+MAP_ARROWS = ((11, 31, 3, 0), (26, 31, 3.5, 0), (47.5, 31, 2.5, 0),
+              (73, 31, 3.5, 0), (94.5, 31, 3.5, 0), (61.5, 33.3, 0, -4.6),
+              (45, 7.5, 6, 8), (61.5, 7.5, 0, 8), (78, 7.5, -6, 8))
 
 
 def draw_map(today: str) -> plt.Figure:
@@ -56,18 +58,18 @@ def draw_map(today: str) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(6.4, 2.6))
     axes.set(xlim=(0, 114.5), ylim=(-2, 47))
     axes.axis("off")
-    axes.add_patch(plt.Rectangle((49.5, 16.5), 23, 29, fc="#F4F4F4", ec=grey))
-    axes.text(74, 43, "repeated", color=grey, fontsize=7.5)
-    for x, y, dx in MAP_ARROWS:
-        axes.annotate("", (x + dx, y if dx else 15.5), (x, y), arrowprops={
+    for x, y, dx, dy in MAP_ARROWS:
+        axes.annotate("", (x + dx, y + dy), (x, y), arrowprops={
             "arrowstyle": "-|>", "color": grey, "shrinkA": 0, "shrinkB": 0})
-    for label, x, y, half, days in MAP_BOXES:
+    for label, x, y, half, tall, days in MAP_BOXES:
         fill, ink = ((blue, "white") if today in days.split()
                      else ("white", COLOURS["ink"]))
-        axes.add_patch(plt.Rectangle((x - half, y - 4.5), 2 * half, 9,
-                                     fc=fill, ec=blue if fill == blue else grey))
+        axes.add_patch(FancyBboxPatch(
+            (x - half, y - tall), 2 * half, 2 * tall, fc=fill,
+            ec=grey if fill == "white" else blue,
+            boxstyle="round,pad=0,rounding_size=1.5", mutation_aspect=0.9))
         axes.text(x, y, label, ha="center", va="center", color=ink,
-                  fontsize=8, linespacing=1.1)
+                  fontsize=8, linespacing=1.15)
     return figure
 
 
@@ -77,8 +79,7 @@ EXERCISES: dict[str, bool] = {}    # number -> solved
 @contextmanager
 def exercise(number: str) -> Iterator[None]:
     """Run an exercise's checks and print how it stands; never raises."""
-    EXERCISES[number] = False
-    verdict = "open"
+    EXERCISES[number], verdict = False, "open"
     try:
         yield
         EXERCISES[number], verdict = True, "solved"
@@ -92,7 +93,7 @@ def exercise(number: str) -> Iterator[None]:
 
 
 def exercise_report() -> None:
-    """Print which exercises of this notebook are solved and which open."""
+    """Print which exercises are solved and which are open."""
     for title, wanted in (("Solved", True), ("Open", False)):
         numbers = [n for n, done in EXERCISES.items() if done == wanted]
         print(f"{title}: {', '.join(numbers) or 'none'}")
@@ -100,29 +101,28 @@ def exercise_report() -> None:
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unk|>"
-WORD = re.compile(r"<\|\w+\|>|\w+(?:['’]\w+)*|[^\w\s]")
+WORD = regex.compile(r"<\|\w+\|>|\w+(?:['’]\w+)*|[^\w\s]")
 
 
 class SimpleTokenizer:
     """A number for every word and punctuation mark of one text."""
 
     def __init__(self, vocab: dict[str, int]):
-        self.vocab = vocab
-        self.words = {i: word for word, i in vocab.items()}
+        self.vocab, self.words = vocab, {i: w for w, i in vocab.items()}
 
     @classmethod
     def from_text(cls, text: str) -> "SimpleTokenizer":
         words = sorted(set(WORD.findall(text)) - {END_OF_TEXT, UNKNOWN})
-        words += [END_OF_TEXT, UNKNOWN]
-        return cls({word: i for i, word in enumerate(words)})
+        words = enumerate([*words, END_OF_TEXT, UNKNOWN])
+        return cls({word: i for i, word in words})
 
     def encode(self, text: str) -> list[int]:
-        return [self.vocab.get(word, self.vocab[UNKNOWN])
-                for word in WORD.findall(text)]
+        unknown = self.vocab[UNKNOWN]
+        return [self.vocab.get(w, unknown) for w in WORD.findall(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
         text = " ".join(self.words[int(i)] for i in ids)
-        return re.sub(r" ([.,:;!?)’”])", r"\1", text)
+        return regex.sub(r" ([.,:;!?)’”])", r"\1", text)
 
 
 GPT2_PATTERN = (
@@ -132,7 +132,7 @@ GPT2_PATTERN = (
     r"|\s+(?!\S)|\s+"              # space; its last goes to the next word
 )
 SPLIT = regex.compile(GPT2_PATTERN)
-SURROGATE = re.compile(r"[\ud800-\udfff]")
+SURROGATE = regex.compile(r"[\ud800-\udfff]")
 
 
 def split_text(text: str | bytes) -> list[str]:
@@ -209,8 +209,9 @@ def merge_short(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
     while score and (lowest := min(score)) < NEVER:
         k = score.index(lowest)
         del score[k], cuts[k + 1]
-        for j in {max(k - 1, 0), k} & set(range(len(score))):
-            score[j] = ranks.get(piece[cuts[j]:cuts[j + 2]], NEVER)
+        for j in (k - 1, k):
+            if 0 <= j < len(score):
+                score[j] = ranks.get(piece[cuts[j]:cuts[j + 2]], NEVER)
     return [ranks[piece[i:j]] for i, j in pairwise(cuts)]
 
 
@@ -277,8 +278,8 @@ def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
     if found := sorted(token for token in refused if token in text):
         raise ValueError(f"the text holds {found}: pass allowed_special, or "
                          "use encode_ordinary to take it letter by letter")
-    cut = "|".join(sorted(map(re.escape, allowed), reverse=True))
-    return re.split(f"({cut})", text) if cut else [text]
+    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
+    return regex.split(f"({cut})", text) if cut else [text]
 
 
 def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
@@ -304,11 +305,11 @@ class Vocabulary:
         self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
 
     @classmethod
-    def from_ranks(cls, ranks: dict[bytes, int], **options):
-        return cls(ranks, **options)
+    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
+        return cls(*args, **options)
 
     @classmethod
-    def load(cls, path: str | Path, **options):
+    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
         return cls(read_ranks(path), **options)
 
     def save(self, path: str | Path) -> None:
@@ -322,10 +323,10 @@ class BPETokenizer(Vocabulary):
         ids_of = self.ids_of
         return [i for piece in split_text(text) for i in ids_of(piece)]
 
-    def encode(self, text: str, allowed_special=()) -> list[int]:
-        allowed = set(self.special if allowed_special == "all"
-                      else allowed_special) & set(self.special)
-        parts = cut_special(text, allowed, set(self.special) - allowed)
+    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
+        special = self.special.keys()
+        allowed = special if allowed_special == "all" else set(allowed_special)
+        parts = cut_special(text, special & allowed, special - allowed)
         ids = self.encode_ordinary(parts[0])
         for token, part in zip(parts[1::2], parts[2::2], strict=True):
             ids += [self.special[token], *self.encode_ordinary(part)]
@@ -352,9 +353,9 @@ def train_bpe(text: str | Iterable[str], vocab_size: int, min_count: int = 2,
     if size < 256:
         raise ValueError(f"vocab_size={vocab_size} has no room for 256 bytes "
                          f"and the special tokens {list(special_tokens)}")
-    cut = "|".join(map(re.escape, special_tokens)) or "(?!)"
+    cut = "|".join(map(regex.escape, special_tokens)) or "(?!)"
     texts = [text] if isinstance(text, str) else text
-    table = PairTable(part for t in texts for part in re.split(cut, t))
+    table = PairTable(part for t in texts for part in regex.split(cut, t))
     tokens = [bytes([value]) for value in range(256)]
     ranks = {token: i for i, token in enumerate(tokens)}
     while len(tokens) < size and (pair := most_frequent(table, min_count)):
@@ -459,10 +460,10 @@ class GPTDataset(Dataset):
         return chunk[:-1], chunk[1:]
 
 
-def create_dataloader(ids_or_text: Sequence[int] | str, tokenizer=None,
-                      batch_size: int = 4, context_length: int = 256,
-                      stride: int = 128, shuffle: bool = True,
-                      drop_last: bool = True,
+def create_dataloader(ids_or_text: Sequence[int] | str,
+                      tokenizer: object = None, batch_size: int = 4,
+                      context_length: int = 256, stride: int = 128,
+                      shuffle: bool = True, drop_last: bool = True,
                       seed: int | None = None) -> DataLoader:
     """Batches of inputs and targets, each int64 (B, T).
 
