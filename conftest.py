@@ -286,14 +286,11 @@ def find_exercise(notebook: Notebook, number: str) -> tuple[int, int, int]:
 class Notebook:
     """A notebook's code cells, run in this process and in its folder."""
 
-    count = 0
-
     def __init__(self, path: Path) -> None:
         self.path = path
         cells = export.read_cells(path, path.parent)
         self.sources = [cell.code for cell in cells]
-        Notebook.count += 1
-        module = ModuleType(f"notebook_{Notebook.count}")
+        module = ModuleType(f"notebook_{len(sys.modules)}")
         sys.modules[module.__name__] = module  # dataclasses look there
         self.names = module.__dict__
 
