@@ -67,7 +67,7 @@ WORDS = {
     "patiently briskly drily dreamily",
     "trait": "careful patient curious sensible stubborn forgetful cautious "
     "hopeful generous talkative thoughtful practical modest peaceful",
-    "praise": "wonderful splendid marvellous excellent perfect magnificent "
+    "praise": "wonderful splendid marvellous superb perfect magnificent "
     "charming remarkable lovely beautiful",
     "size": "small big tiny huge heavy narrow",
     "role": "baker miller teacher doctor farmer tailor grocer sailor "
@@ -88,7 +88,7 @@ WORDS = {
     "telescope trumpet",
     "fix": "string glue wire wax tape varnish leather rubber",
     "tool": "hammer saw rake spade ladder drill broom shovel",
-    "skill": "swim juggle skate dance knit row sing whistle",
+    "skill": "paint juggle yodel dance knit sew sing whistle",
     "game": "chess cards dominoes draughts charades skittles darts tag",
     "wrap": "striped spotted plain shiny crumpled flowery",
 }
@@ -133,20 +133,20 @@ def by(fact: str, **beats: list) -> tuple:
 
 OPENING = [
     [
-        (4, "One day, {hero} went to the {place}."),
-        (3, "One day, {hero} went to the {place} with a bag of {~treat}."),
+        (3, "One day, {hero} went to the {place}."),
+        (4, "One day, {hero} went to the {place} with a bag of {~treat}."),
         (3, "{hero} was a {~trait} soul who lived near the {place}."),
         (3, "Near the {place} lived {hero}, the most {~trait} soul in town."),
     ],
     [
         (3, "It was a {weather:dry} {day} {~time}, and the {~bird} were in "
             "good voice.", "sky=dry"),
-        (3, "That {day} was {weather:dry}, and the {~bird} sat in the sun.",
-         "sky=dry"),
+        (3, "That {day} {~time} was {weather:dry}, and the {~bird} sat in "
+            "the sun.", "sky=dry"),
         (2, "It was a {weather:wet} {day} {~time}, and even the {~bird} "
             "stayed at home.", "sky=wet"),
-        (2, "That {day} was {weather:wet}, and the {~bird} sat in the rain.",
-         "sky=wet"),
+        (2, "That {day} {~time} was {weather:wet}, and the {~bird} sat in "
+            "the rain.", "sky=wet"),
     ],
 ]
 
@@ -204,14 +204,16 @@ GLAD_LATER = [
     (2, "{hero} was {feeling:glad} all week."),
     (1, "In the end {hero} was {feeling:glad}, and told everyone at the "
         "{place} why."),
-    (2, "That night {hero} went to bed {feeling:glad} and slept well."),
+    (2, "That night {hero} went to bed {feeling:glad} and dreamed of "
+        "{~bird}."),
 ]
 
 SORRY_LATER = [
     (2, "{hero} was {feeling:sorry} all week."),
     (1, "In the end {hero} was {feeling:sorry}, and told nobody at the "
         "{place} why."),
-    (2, "That night {hero} went to bed {feeling:sorry} and slept badly."),
+    (2, "That night {hero} went to bed {feeling:sorry} and dreamed of "
+        "{~bird}."),
 ]
 
 # ---------------------------------------------------------------- plots ---
@@ -991,65 +993,73 @@ def _pick(entries: list[dict], label: str) -> Pick:
     return Pick(entries, math.log(len(entries)), by_word, label)
 
 
-def _new_word(world: World, name: str, domain: str | None) -> tuple:
+def _new_word(
+    world: World, name: str, domain: str | None, bound: set[str]
+) -> tuple:
     """(other variable or None, table of picks) for a variable's draw."""
     label, *rule = world.variables.get(name, (domain or name,))
-    key = (label, *rule)
-    if key in world.picks:
-        return world.picks[key]
-    entries = world.lists[label]
     how, other = rule or ("free", None)
-    if how == "free":
+    if label not in world.lists:
+        raise ValueError(f"there is no list {label!r}")
+    if other and other not in bound:
+        raise ValueError(f"{name!r} is told before {other!r}")
+    key = (label, how, other)
+    if key not in world.picks:
+        entries = world.lists[label]
         table = {None: _pick(entries, label)}
-    elif how == "except":
-        table = {
-            one[""]: _pick([e for e in entries if e is not one], label)
-            for one in entries
-        }
-    else:
-        table = {
-            one[""]: _pick([e for e in entries if e["he"] != one["he"]], label)
-            for one in entries
-        }
-    world.picks[key] = other, table
+        if other:
+            table = {
+                one[""]: _pick(_allowed(entries, how, one), label)
+                for one in entries
+            }
+        world.picks[key] = other, table
     return world.picks[key]
+
+
+def _allowed(entries: list[dict], how: str, one: dict) -> list[dict]:
+    """The entries that are left when `one` is the other variable's."""
+    if how == "except":
+        return [entry for entry in entries if entry is not one]
+    return [entry for entry in entries if entry["he"] != one["he"]]
 
 
 def _parts(world: World, pattern: str, bound: set[str]) -> list:
     """Compile a pattern; `bound` gains the variables that it draws."""
     parts, at = [], 0
     for slot in SLOT.finditer(pattern):
-        parts.append(pattern[at : slot.start()])
+        parts += [pattern[at : slot.start()], _slot(world, slot, bound)]
         at = slot.end()
-        free, name, domain, form = slot.groups()
-        if name in bound and not free:
-            if domain and not world.variables.get(name):
-                raise ValueError(f"{slot[0]} is known already: {pattern}")
-            parts.append((name, form or ""))
-            continue
-        if form:
-            raise ValueError(f"{slot[0]} comes too early: {pattern}")
-        other, table = _new_word(world, name, domain)
-        if other and other not in bound:
-            raise ValueError(f"{slot[0]} needs {other!r} first: {pattern}")
-        parts.append(("" if free else name, other, table))
-        if not free:
-            bound.add(name)
-            for pick in table.values():
-                world.homes.setdefault(name, {}).update(pick.by_word)
     parts.append(pattern[at:])
-    parts = [part for part in parts if part]
-    _check_edges(parts, pattern)
-    return parts
+    return _check_edges([part for part in parts if part], pattern)
 
 
-def _check_edges(parts: list, pattern: str) -> None:
+def _slot(world: World, slot: re.Match, bound: set[str]) -> tuple:
+    """Compile a slot: a word told again, or a new one."""
+    free, name, domain, form = slot.groups()
+    if name in bound and not free:
+        entries = world.homes[name].values()
+        if domain or any((form or "") not in entry for entry in entries):
+            raise ValueError(f"{slot[0]} has no such form: {slot.string}")
+        return name, form or ""
+    if form:
+        raise ValueError(f"{slot[0]} comes too early: {slot.string}")
+    other, table = _new_word(world, name, domain, bound)
+    if free:
+        return "", other, table
+    bound.add(name)
+    for pick in table.values():
+        world.homes.setdefault(name, {}).update(pick.by_word)
+    return name, other, table
+
+
+def _check_edges(parts: list, pattern: str) -> list:
     """A slot is a whole word: no letter and no slot may touch it."""
     for left, right in zip(parts, parts[1:], strict=False):
         ends = ((left, -1), (right, 0))
         touch = [one[i] for one, i in ends if isinstance(one, str)]
         if not touch or any(sign.isalpha() for sign in touch):
             raise ValueError(f"a slot touches a letter or slot: {pattern}")
+    return parts
 
 
 def _resolve(beat: list | tuple, notes: frozenset) -> list:
@@ -1274,30 +1284,41 @@ KINDS = (
 def parse(text: str, world: World = WORLD) -> Parse:
     """Judge a text: a story of this world, or where and why not.
 
-    Follows every derivation that fits. Returns a `Parse`; its nll is that
-    of `story`, in nats. Never fails on a str, whatever stands in it.
+    Returns a `Parse`; its nll is that of `story`, in nats. Never fails on
+    a str, whatever stands in it.
+    """
+    complete, failures = _readings(text, world)
+    if not complete:
+        return _explain(text, failures, world)
+    nll, state = complete[0]
+    if len(complete) > 1:                              # not in this town
+        nll = -math.log(sum(math.exp(-one) for one, _ in complete))
+    return Parse(True, nll, _facts(state), len(text), "", "", len(complete))
+
+
+def _readings(text: str, world: World) -> tuple[list, list]:
+    """Follow every derivation that fits the text.
+
+    Returns those that end with it, as (nll, state), and where the others
+    fail, as (place, part or None after a story's end, state).
     """
     open_ends, complete, failures = [(world.start, 0, {}, 0.0)], [], []
     while open_ends:
         node, at, state, nll = open_ends.pop()
+        if node is None and at == len(text):
+            complete.append((nll, state))
+            continue
         if node is None:
-            if at == len(text):
-                complete.append((nll, state))
-            else:
-                failures.append((at, None, state))
+            failures.append((at, None, state))
             continue
         for cost, notes, parts, target in node[1]:
             end, part, now, total = _fit(parts, text, at, state, nll + cost)
-            if part is not None:
+            if part is None:
+                now = {**now, **dict(notes)}
+                open_ends.append((target, end, now, total))
+            else:
                 failures.append((end, part, now))
-                continue
-            open_ends.append((target, end, {**now, **dict(notes)}, total))
-    if not complete:
-        return _explain(text, failures, world)
-    chance = sum(math.exp(-nll) for nll, _ in complete)
-    nll = complete[0][0] if len(complete) == 1 else -math.log(chance)
-    facts = _facts(complete[0][1])
-    return Parse(True, nll, facts, len(text), derivations=len(complete))
+    return complete, failures
 
 
 def _fit(
@@ -1372,7 +1393,7 @@ def _reason(
     if _cut(text, place, word, furthest):
         return "unfinished", f"the text stops; expected {_any_of(wants)}"
     if _letter(word[0]) and word not in world.words:
-        return "unknown word", f'"{word}" is not a word of this world'
+        return "unknown word", f"{_quote(word)} is not a word of this world"
     for _, part, state in furthest:
         if isinstance(part, tuple) and len(part) == 2:
             kind, reason = _contradiction(word, part, state, world)
@@ -1421,9 +1442,10 @@ def _wants(furthest: list) -> list[str]:
 
 
 def _quote(token: str) -> str:
-    return {"": "nothing", " ": "a space", "\n": "a line break"}.get(
-        token, f'"{token}"' if token != '"' else "a quotation mark"
-    )
+    """A token in quotation marks, fit for one line of a message."""
+    names = {" ": "a space", '"': "a quotation mark", "\n": "a line break"}
+    shown = token if len(token) <= 24 else token[:21] + "..."
+    return names.get(token, f'"{ascii(shown)[1:-1]}"')
 
 
 def _any_of(wants: list[str], most: int = 4) -> str:
@@ -1451,7 +1473,7 @@ def _contradiction(
                 f'{entry[""]} is "{entry["he"]}", so "{entry[form]}", not '
                 f'"{word}"'
             )
-    if form or word not in {**home, **world.lists.get(name, {})}:
+    if form or word not in home:
         return "", ""
     if "he" not in entry:
         return "changed fact", f"the {name} was {entry['']}, now {word}"
