@@ -68,6 +68,28 @@ class LayerNorm(nn.Module):
                             self.eps)
 
 
+class SplitLinear(nn.Linear):
+    """nn.Linear that uses every core when a single token is written.
+
+    A matrix times one vector runs on one CPU core. Cut into 8 parts, it is
+    a batch of 8 products, and a batch is shared among the cores.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if (torch.is_grad_enabled() or x.device.type != "cpu"
+                or x.numel() > self.in_features or x.dtype != torch.float32
+                or self.weight.numel() < 2**18):
+            return super().forward(x)
+        W, N = self.weight, self.out_features // 8 * 8
+        parts = W[:N].view(8, -1, self.in_features)     # (8, N / 8, C)
+        row = x.reshape(1, 1, -1).expand(8, 1, -1)      # (8, 1, C)
+        y = torch.bmm(row, parts.mT).view(-1)           # (N,)
+        if N < len(W):
+            y = torch.cat([y, W[N:] @ x.reshape(-1)])
+        y = y if self.bias is None else y + self.bias
+        return y.view(*x.shape[:-1], -1)
+
+
 class GELU(nn.Module):
     """A gate that opens smoothly, in GPT-2's form with tanh.
 
@@ -203,34 +225,11 @@ class TransformerBlock(nn.Module):
         return x + self.drop_shortcut(self.ff(self.norm2(x)))
 
 
-class SplitLinear(nn.Linear):
-    """nn.Linear that uses every core when a single token is written.
-
-    A matrix times one vector runs on one CPU core. Cut into 8 parts, it is
-    a batch of 8 products, and a batch is shared among the cores.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if (torch.is_grad_enabled() or x.device.type != "cpu"
-                or x.numel() > self.in_features or x.dtype != torch.float32
-                or self.weight.numel() < 2**18):
-            return super().forward(x)
-        W, N = self.weight, self.out_features // 8 * 8
-        parts = W[:N].view(8, -1, self.in_features)     # (8, N / 8, C)
-        row = x.reshape(1, 1, -1).expand(8, 1, -1)      # (8, 1, C)
-        y = torch.bmm(row, parts.mT).view(-1)           # (N,)
-        if N < len(W):
-            y = torch.cat([y, W[N:] @ x.reshape(-1)])
-        y = y if self.bias is None else y + self.bias
-        return y.view(*x.shape[:-1], -1)
-
-
 @torch.no_grad()
 def init_weights(model: nn.Module) -> None:
     """Start as GPT-2 did: normal numbers, std 0.02, and biases 0.
 
-    What writes into the residual path starts smaller by sqrt(2 L), because
-    2 L additions follow. Source: Radford et al. 2019, section 2.3.
+    What adds to the shortcut starts smaller. Radford et al. 2019, 2.3.
     """
     if model.cfg.get("tie_weights"):
         model.out_head.weight = model.tok_emb.weight
@@ -245,12 +244,11 @@ def init_weights(model: nn.Module) -> None:
 
 def embed(model: nn.Module, ids: Tensor, start: int = 0) -> Tensor:
     """Token rows plus position rows, ids (B, T) -> (B, T, C)."""
-    end, room = start + ids.shape[1], model.pos_emb.num_embeddings
-    if ids.ndim != 2 or end > room:
+    places = model.pos_emb.weight[start:start + ids.shape[-1]]
+    if ids.ndim != 2 or len(places) < ids.shape[1]:
         raise ValueError(f"ids {tuple(ids.shape)} from position {start} on: "
-                         f"not (B, T) within context_length={room}")
-    x = model.tok_emb(ids) + model.pos_emb.weight[start:end]
-    return model.drop_emb(x)
+                         f"not (B, T) in {model.cfg['context_length']}")
+    return model.drop_emb(model.tok_emb(ids) + places)
 
 
 class GPTModel(nn.Module):
@@ -448,22 +446,27 @@ def generate(
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device asked for, by name or SCRATCH_LLM_DEVICE, or the best.
+    """The device of this name, or of SCRATCH_LLM_DEVICE, or the best here.
 
     Raises ValueError if this machine does not have it.
     """
-    name = name or os.environ.get("SCRATCH_LLM_DEVICE") or best_device()
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    name = (name or os.environ.get("SCRATCH_LLM_DEVICE")
+            or ("cuda" if cuda else "mps" if mps else "cpu"))
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"no device {name!r} on this machine") from error
 
 
-def best_device() -> str:
-    """cuda before mps before cpu."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+class ByteCodec:
+    """The smallest tokenizer: a token is a byte of UTF-8."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode("utf-8"))
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode("utf-8", errors="replace")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -473,13 +476,8 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def script_config(name: str):
-    """A config and its encoding; None stands for plain bytes."""
-    if name != "tiny":
-        return gpt2_config(name.upper(), qkv_bias=True,
-                           tie_weights=True), gpt2_encoding()
-    return {**GPT_CONFIG_124M, "vocab_size": 256, "context_length": 128,
-            "emb_dim": 64, "n_heads": 4, "n_layers": 2}, None
+TINY_CONFIG = {**GPT_CONFIG_124M, "vocab_size": 256, "context_length": 128,
+               "emb_dim": 64, "n_heads": 4, "n_layers": 2}
 
 
 def read_options(argv: list[str] | None) -> argparse.Namespace:
@@ -501,34 +499,26 @@ def read_options(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run gpt.py: 0 if all went well, 2 after one line about what did not.
-    """
+    """Run gpt.py: 0 if all went well, else 2 after one line that says why."""
     o = read_options(argv)
+    cfg, codec = TINY_CONFIG, ByteCodec()
     try:
-        torch.manual_seed(o.seed)
+        if o.config != "tiny":
+            cfg = gpt2_config(o.config.upper(), qkv_bias=True,
+                              tie_weights=True)
+            codec = gpt2_encoding()
         device = pick_device(o.device)
-        cfg, encoding = script_config(o.config)
-        codec = encoding or ByteCodec()
+        torch.manual_seed(o.seed)
         model = GPTModel(cfg).to(device)
-        print(f"{count_parameters(model):,} parameters on {device}")
         ids = torch.tensor([codec.encode(o.prompt)], device=device)
-        ids = generate(model, ids.long(), o.max_new_tokens, o.temperature,
+        ids = generate(model, ids, o.max_new_tokens, o.temperature,
                        o.top_k, o.top_p)
     except (ValueError, OSError) as error:
         print(f"gpt.py: error: {error}", file=sys.stderr)
         return 2
+    print(f"{count_parameters(model):,} parameters on {device}")
     print(codec.decode(ids[0].tolist()))
     return 0
-
-
-class ByteCodec:
-    """The smallest tokenizer: a token is a byte of UTF-8."""
-
-    def encode(self, text: str) -> list[int]:
-        return list(text.encode("utf-8"))
-
-    def decode(self, ids: list[int]) -> str:
-        return bytes(ids).decode("utf-8", errors="replace")
 
 
 if __name__ == "__main__":
