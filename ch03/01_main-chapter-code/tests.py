@@ -341,10 +341,9 @@ PADDED = """def padded_weights(q, k, lengths):
     low = torch.finfo(q.dtype).min
 """
 HEAD = """def contribution(layer, x, head):
-    H, D = layer.num_heads, layer.head_size
-    q, k, v = (split_heads(p, H)[:, head]
-               for p in layer.qkv(x).chunk(3, dim=-1))
+    D = layer.head_size
     cut = slice(head * D, (head + 1) * D)
+    q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
     out = naive_attention(q, k, v)
     weight = layer.out_proj.weight
 """
