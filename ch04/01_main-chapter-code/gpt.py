@@ -38,11 +38,13 @@ def check_config(cfg: dict) -> dict:
     missing = sorted(GPT_CONFIG_124M.keys() - cfg.keys())
     unknown = sorted(cfg.keys() - GPT_CONFIG_124M.keys() - {"tie_weights"})
     if missing or unknown:
-        raise ValueError(f"config lacks {missing}, does not know {unknown}")
+        raise ValueError(f"config: missing {missing}, unknown {unknown}")
     for key in CONFIG_SIZES:
         if type(cfg[key]) is not int or cfg[key] < 1:
             raise ValueError(f"{key}={cfg[key]!r} is not a positive integer")
-    head_size(cfg["emb_dim"], cfg["n_heads"])           # must divide evenly
+    if cfg["emb_dim"] % cfg["n_heads"]:
+        raise ValueError(f"emb_dim={cfg['emb_dim']} cannot be shared evenly "
+                         f"among n_heads={cfg['n_heads']}")
     if not 0 <= cfg["drop_rate"] < 1:
         raise ValueError(f"drop_rate={cfg['drop_rate']!r} is not in [0, 1)")
     for key in ("qkv_bias", "tie_weights"):
@@ -333,7 +335,7 @@ def next_token_probs(logits: Tensor, temperature: float = 1.0,
         kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
         logits = logits.masked_fill(logits < kth, -torch.inf)
     probs = logits.softmax(-1)
-    if top_p is not None:
+    if top_p is not None and top_p < 1:
         ranked, order = probs.sort(descending=True)
         before = ranked.cumsum(-1) - ranked             # mass of the better
         ranked = ranked.masked_fill(before >= top_p, 0)
