@@ -29,6 +29,7 @@ import json
 import re
 import symtable
 import sys
+import textwrap
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -273,13 +274,14 @@ class Piece:
     @cached_property
     def uses(self) -> set[str]:
         """The names that it, in any scope, takes from its module."""
-        return global_names(self.text) | quoted_names(self.node)
+        code = ast.unparse(self.node)
+        return global_names(code) | quoted_names(self.node)
 
     def needs_at_import(self, lazy_annotations: bool) -> set[str]:
         """The names that must exist before the statement is run."""
         visitor = ImportTime(lazy_annotations)
         visitor.visit(self.node)
-        return visitor.names & self.uses
+        return visitor.names & (self.uses | set(self.names))
 
     @property
     def is_block(self) -> bool:
@@ -378,14 +380,20 @@ def is_lesson_only(node: ast.stmt) -> bool:
 
 
 def global_names(code: str) -> set[str]:
-    """Names that the code, in any of its scopes, takes from its module."""
-    top = symtable.symtable(code, "<cell>", "exec")
-    names = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
-    scopes = list(top.get_children())
+    """Names that the code, in any of its scopes, takes from its module.
+
+    The code is looked at as the body of a function, since from Python 3.12
+    on the variables of a module's own comprehensions look like globals.
+    """
+    body = textwrap.indent(code, " ")
+    scopes = [symtable.symtable(f"def body():\n{body}", "<cell>", "exec")]
+    names: set[str] = set()
     while scopes:
         scope = scopes.pop()
         scopes += scope.get_children()
-        names |= {s.get_name() for s in scope.get_symbols() if s.is_global()}
+        if scope.get_type() != "module":
+            found = (s for s in scope.get_symbols() if s.is_global())
+            names |= {symbol.get_name() for symbol in found}
     return names - {"__class__", "__module__", "__qualname__"}
 
 

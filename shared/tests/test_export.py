@@ -306,6 +306,9 @@ DEFINED = [
     "def f(x: Literal['zork', 'a b']) -> 'Literal[\"zork\"]': pass",
     "ZORK = {}\n\ndef f():\n    global ZORK\n    ZORK = 1",
     "A, B = 1, 2\nC = [A for _ in range(B)]",
+    "class A:\n    y = [zork for zork in range(3)]",
+    "X = {k: [zork for zork in v] for k, v in {}.items()}",
+    'X = """zork\n  in\nlines"""\n\n\ndef f():\n\n    return X',
 ]
 
 
@@ -373,7 +376,7 @@ FAULTS = [
      "cell 2: A is replaced later, the rest of its statement is not"),
     (["+from math import log", "+from torch import log", "+def f(): log(1)"],
      "cell 3: log is imported from torch here and from math elsewhere"),
-    (["+from math import log", "+def log(): return log"],
+    (["+from math import log", "+def log(): pass\n\ndef f(): return log"],
      "cell 3: log is also imported from math"),
     (["+def f(): return g", "def g(): pass"],
      "cell 2: g is not defined: cell 3 defines it: write '#| export' there"),
