@@ -191,11 +191,12 @@ def most_frequent(table: PairTable, min_count: int) -> str | None:
 def merge_everywhere(table: PairTable, pair: str, token: str) -> None:
     """Write token for pair where it occurs; repair counts and places."""
     fresh = set()
-    for number in table.where.pop(pair):
+    for number in table.where[pair]:
         table.add(number, -1)
         table.pieces[number] = table.pieces[number].replace(pair, token)
         table.add(number, +1)
         fresh.update(pairs_of(table.pieces[number]))
+    del table.where[pair]
     for new in fresh:
         if token in new:
             heappush(table.heap, (-table.count[new], new))
