@@ -13,12 +13,12 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
 import pretraining as pt  # noqa: E402
-from previous_chapters import OneLineParser, pick_device  # noqa: E402
+from previous_chapters import pick_device  # noqa: E402
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
     whole = pt.between
-    p = OneLineParser(description=__doc__.split("\n")[0],
+    p = pt.ShortParser(description=__doc__.split("\n")[0],
                       prog="gpt_generate.py")
     p.add_argument("--checkpoint", metavar="RUN",
                    help="run folder (default: the newest one in runs/)")

@@ -18,11 +18,7 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "shared")]
 import pretraining as pt  # noqa: E402
-from previous_chapters import (  # noqa: E402
-    GPTModel,
-    OneLineParser,
-    pick_device,
-)
+from previous_chapters import GPTModel, pick_device  # noqa: E402
 
 HUGE = 10**9
 OPTIONS = [  # name, type, lowest, highest, default, what it is
@@ -32,11 +28,11 @@ OPTIONS = [  # name, type, lowest, highest, default, what it is
     ("heads", int, 1, HUGE, 6, "attention heads"),
     ("width", int, 1, HUGE, 192, "channels of the embedding"),
     ("dropout", float, 0, 0.99, 0.0, "share of numbers zeroed"),
-    ("steps", int, 1, HUGE, 4000, "optimizer steps"),
+    ("steps", int, 1, HUGE, 2900, "optimizer steps"),
     ("max-minutes", float, 0.01, HUGE, 4.7, "fewer steps on slow machines"),
     ("batch-size", int, 1, HUGE, 8, "texts per batch"),
     ("accumulate", int, 1, HUGE, 1, "batches per step"),
-    ("rate", float, 0, HUGE, 3e-3, "highest learning rate"),
+    ("rate", float, 0, HUGE, 1.7e-3, "highest learning rate"),
     ("warmup", int, 0, HUGE, 100, "steps until the highest rate"),
     ("weight-decay", float, 0, HUGE, 0.1, "of matrices"),
     ("clip", float, 1e-9, HUGE, 1.0, "longest gradient"),
@@ -48,7 +44,7 @@ OPTIONS = [  # name, type, lowest, highest, default, what it is
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = OneLineParser(description=__doc__.split("\n")[0], prog="gpt_train.py")
+    p = pt.ShortParser(description=__doc__.split("\n")[0], prog="gpt_train.py")
     p.add_argument("--data", metavar="FILE", help="a UTF-8 text to train on")
     p.add_argument("--out", metavar="FOLDER", help="default: runs/NAME-001")
     p.add_argument("--device", help="cpu, cuda or mps (default: the best)")

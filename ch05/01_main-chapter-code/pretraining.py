@@ -286,26 +286,37 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer,
         yield dict(step=step, loss=loss, rate=rate, norm=norm, graded=graded)
 
 
+def sinusoids(T: int, C: int) -> Tensor:
+    """Waves of many lengths, one pair of channels each: (T, C).
+
+    Neighbouring positions are alike. Source: Vaswani et al. 2017, 3.5.
+    """
+    waves = T ** (-torch.arange(0, C, 2) / C)              # radians/token
+    angles = torch.arange(T)[:, None] * waves              # (T, C / 2)
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :C]
+
+
 @torch.no_grad()
-def start_copying(model: GPTModel, embedding_std: float = 0.1) -> None:
+def start_copying(model: GPTModel, std: float = 0.1) -> None:
     """Start from a model whose attention passes on what it reads.
 
     Value and output matrices become the identity and half of it, the other
-    linear layers keep lengths (std 1 / sqrt(inputs)), embeddings are wide
-    apart. Draws from torch's default generator. Related: Trockman and
-    Kolter 2023, section 4.
+    linear layers keep lengths (std 1 / sqrt(inputs)), words start further
+    apart, and positions as waves. Draws from torch's default generator.
+    Related: Trockman and Kolter 2023, section 4.
     """
     C, additions = model.cfg["emb_dim"], 2 * model.cfg["n_layers"]
-    nn.init.normal_(model.tok_emb.weight, std=embedding_std)
+    nn.init.normal_(model.tok_emb.weight, std=std)
+    model.pos_emb.weight.copy_(std * sinusoids(*model.pos_emb.weight.shape))
     for block in model.trf_blocks:
         up, down = block.ff.layers[0].weight, block.ff.layers[2].weight
         nn.init.normal_(up, std=C**-0.5)
         nn.init.normal_(down, std=(4 * C * additions)**-0.5)
         qkv, out = block.att.qkv.weight, block.att.out_proj.weight
         nn.init.normal_(qkv, std=C**-0.5)
-        one = torch.eye(C, device=qkv.device)
-        qkv[2 * C:] = one + 0.02 * torch.randn_like(one)
-        out.copy_(0.5 * one + 0.02 * torch.randn_like(one))
+        for part, size in ((qkv[2 * C:], 1.0), (out, 0.5)):
+            nn.init.normal_(part, std=0.02)
+            part.diagonal().add_(size)
 
 
 @dataclass
@@ -853,6 +864,13 @@ def closing_line(folder: Path, metrics: dict) -> str:
     if metrics["stopped"]:
         start = f"stopped ({metrics['stopped']}), the checkpoint can be used: "
     return f"{start}{', '.join(parts)}; all in {folder}"
+
+
+class ShortParser(argparse.ArgumentParser):
+    """Says what is wrong in one line and leaves with exit code 2."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def between(low: float, high: float = math.inf, kind: type = int
