@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "shared")]
 import pretraining as pt  # noqa: E402
 from previous_chapters import GPTModel, pick_device  # noqa: E402
 
-HUGE = 10**9
+HUGE = float("inf")
 OPTIONS = [  # name, type, lowest, highest, default, what it is
     ("vocab-size", int, 257, HUGE, 2048, "tokens of our own tokenizer"),
     ("context-length", int, 2, HUGE, 256, "longest text in tokens"),
