@@ -45,6 +45,8 @@ WORDS = {
     "place": "market mill harbour bakery station bridge library farm school "
     "pond park church inn museum theatre orchard forge well beach "
     "lighthouse",
+    "goal": "windmill fountain castle tower boathouse bandstand cinema "
+    "quarry vineyard meadow canal dairy",
     "dry": "sunny clear warm bright mild fine dry calm",
     "wet": "rainy wet stormy soggy damp muddy dismal grim",
     "colour": "red blue green yellow white black brown grey pink purple "
@@ -52,6 +54,7 @@ WORDS = {
     "thing": "kite ball hat scarf lantern bucket basket teapot drum purse "
     "ribbon whistle glove blanket cup bowl box flag pencil jug spoon marble "
     "bell cushion comb mug vase cap",
+    "guess": "book puzzle necklace wallet compass candle pillow basin",
     "junk": "feather pebble snail cobweb bone cork nail leaf shell twig "
     "spider button",
     "bird": "pigeons sparrows gulls robins swallows crows finches magpies "
@@ -72,23 +75,21 @@ WORDS = {
     "size": "small big tiny huge heavy narrow",
     "role": "baker miller teacher doctor farmer tailor grocer sailor "
     "blacksmith gardener librarian cobbler mayor vicar carpenter potter",
+    "snoop": "barber plumber nurse butcher painter judge",
     "spot": "hedge barrel gate wall cart crate fence trough shed pump bench "
     "bush",
     "nook": "stove cupboard sofa piano curtain wardrobe bookcase bed door "
     "mirror",
+    "den": "bathtub dresser fireplace trunk boiler staircase",
     "shelter": "barn stable cellar cottage chapel tent",
     "animal": "cat dog goat duck hen rabbit pony hedgehog mouse lamb kitten "
     "puppy parrot donkey pig tortoise",
-    "bake": "cake pie loaf tart pudding scone pasty crumble pancake "
-    "dumpling",
-    "food": "flour butter sugar milk honey salt cream ginger cinnamon cocoa",
     "plant": "bean pumpkin sunflower marrow poppy melon tomato turnip daisy "
     "cabbage",
     "gadget": "lamp clock radio bicycle kettle wagon fiddle toaster "
     "telescope trumpet",
     "fix": "string glue wire wax tape varnish leather rubber",
     "tool": "hammer saw rake spade ladder drill broom shovel",
-    "skill": "paint juggle yodel dance knit sew sing whistle",
     "game": "chess cards dominoes draughts charades skittles darts tag",
     "wrap": "striped spotted plain shiny crumpled flowery",
 }
@@ -110,13 +111,7 @@ PRONOUNS = {
 VARIABLES = {
     "hero": ("person",),
     "friend": ("person", "unlike", "hero"),
-    "goal": ("place", "except", "place"),
-    "colour2": ("colour", "except", "colour"),
-    "thing2": ("thing", "except", "thing"),
-    "role2": ("role", "except", "role"),
     "hide": ("spot", "except", "spot"),
-    "den": ("nook", "except", "nook"),
-    "food2": ("food", "except", "food"),
     "mood": ("sad",),
 }
 
@@ -170,15 +165,15 @@ GLAD_TODAY = by(
         (2, "{hero} walked home in the sun and felt {feeling:glad}."),
         (2, "So {hero} went home {feeling:glad}, with the sun on {hero.his} "
             "back."),
-        (1, "In the end {hero} was {feeling:glad}, and told everyone at the "
-            "{place} why."),
+        (1, "In the end {hero} was {feeling:glad}, and told everyone "
+            "in town why."),
     ],
     wet=[
         (2, "{hero} walked home in the rain and felt {feeling:glad}."),
         (2, "So {hero} went home {feeling:glad}, with rain in {hero.his} "
             "shoes."),
-        (1, "In the end {hero} was {feeling:glad}, and told everyone at the "
-            "{place} why."),
+        (1, "In the end {hero} was {feeling:glad}, and told everyone "
+            "in town why."),
     ],
 )
 
@@ -188,30 +183,30 @@ SORRY_TODAY = by(
         (2, "{hero} walked home in the sun and felt {feeling:sorry}."),
         (2, "So {hero} went home {feeling:sorry}, and even the sun was no "
             "help."),
-        (1, "In the end {hero} was {feeling:sorry}, and told nobody at the "
-            "{place} why."),
+        (1, "In the end {hero} was {feeling:sorry}, and told nobody in "
+            "town why."),
     ],
     wet=[
         (2, "{hero} walked home in the rain and felt {feeling:sorry}."),
         (2, "So {hero} went home {feeling:sorry}, with rain in {hero.his} "
             "shoes."),
-        (1, "In the end {hero} was {feeling:sorry}, and told nobody at the "
-            "{place} why."),
+        (1, "In the end {hero} was {feeling:sorry}, and told nobody in "
+            "town why."),
     ],
 )
 
 GLAD_LATER = [
     (2, "{hero} was {feeling:glad} all week."),
-    (1, "In the end {hero} was {feeling:glad}, and told everyone at the "
-        "{place} why."),
+    (1, "In the end {hero} was {feeling:glad}, and told everyone in "
+        "town why."),
     (2, "That night {hero} went to bed {feeling:glad} and dreamed of "
         "{~bird}."),
 ]
 
 SORRY_LATER = [
     (2, "{hero} was {feeling:sorry} all week."),
-    (1, "In the end {hero} was {feeling:sorry}, and told nobody at the "
-        "{place} why."),
+    (1, "In the end {hero} was {feeling:sorry}, and told nobody in town "
+        "why."),
     (2, "That night {hero} went to bed {feeling:sorry} and dreamed of "
         "{~bird}."),
 ]
@@ -243,15 +238,6 @@ LOST = [
         (2, "At last {friend} looked behind the {hide}, and there was the "
             "{colour} {thing}."),
     ],
-    by("sky",
-       dry=[
-           (2, "The wind had carried it there."),
-           (2, "A {~animal} had taken it there to play with."),
-       ],
-       wet=[
-           (2, "The rain had washed it there."),
-           (2, "A {~animal} had taken it there, out of the rain."),
-       ]),
     THANKS,
     GLAD_TODAY,
 ]
@@ -284,45 +270,10 @@ FOUND = [
     GLAD_LATER,
 ]
 
-TRADE = [
-    [
-        (2, "{hero.He} had a {colour} {thing}, and {friend} had a {colour2} "
-            "{thing2}."),
-        (2, "{friend} looked at {hero.his} {colour} {thing} and held up a "
-            "{colour2} {thing2}."),
-    ],
-    [
-        (2, '"Your {thing} for my {thing2}?" asked {friend} {~manner}.'),
-        (2, '"Let us swap," said {friend} {~manner}. "My {thing2} for your '
-            '{thing}."'),
-    ],
-    [
-        (2, "{hero} thought about it and nodded {~manner}."),
-        (2, '"Done," said {hero} {~manner}, and they shook hands.'),
-    ],
-    [
-        (2, "Now {hero} had the {colour2} {thing2}, and {friend} had the "
-            "{colour} {thing}."),
-        (2, "So the {colour2} {thing2} went to {hero}, and the {colour} "
-            "{thing} went to {friend}."),
-    ],
-    [
-        (2, "The {~role} called it a fair swap."),
-        (2, "The {~role} and a {~animal} watched it all."),
-    ],
-    [
-        (2, "On {day.next} they were both {mood}, so they swapped back, "
-            "and {hero} had the {colour} {thing} again.", "ending=undone"),
-        (2, "On {day.next} {hero} still liked the {colour2} {thing2} and "
-            "never missed the {thing}.", "ending=kept"),
-    ],
-    GLAD_LATER,
-]
-
 STORM = [
     [
         (2, "Then the wind rose, and {hero} ran into a {shelter}."),
-        (2, "Thunder rolled over the {place}, and {hero} ran into a "
+        (2, "Thunder rolled over the roofs, and {hero} ran into a "
             "{shelter}."),
     ],
     [
@@ -369,9 +320,9 @@ GIFT = [
             "paper."),
     ],
     [
-        (2, '"Is it a {thing2}?" {friend} asked on {day.next}. "No," said '
+        (2, '"Is it a {guess}?" {friend} asked on {day.next}. "No," said '
             "{hero} {~manner}."),
-        (2, "On {day.next} {friend} guessed that it was a {thing2}."),
+        (2, "On {day.next} {friend} guessed that it was a {guess}."),
     ],
     [
         (2, "Out of the {wrap} paper came the {colour} {thing}."),
@@ -382,56 +333,6 @@ GIFT = [
         (2, '"I never had a {colour} one," said {friend} {~manner}.'),
     ],
     GLAD_LATER,
-]
-
-BAKE = [
-    [
-        (2, "{hero.He} wanted to bake a {bake} for {friend}, but there was "
-            "no {food}."),
-        (2, "There was to be a {bake} for {friend}, but {hero} had no "
-            "{food}."),
-    ],
-    [
-        (2, "{hero.He} looked behind the {nook} and found only a {~junk}."),
-        (2, "Behind the {nook} there was only a {~junk}."),
-    ],
-    [
-        (2, "The {role} had plenty of {food} and gave {hero.him} some.",
-         "ending=right"),
-        (2, '"Take some of my {food}," said the {role} {~manner}.',
-         "ending=right"),
-        (2, "The {role} had no {food}, so {hero.he} took {food2}.",
-         "ending=wrong"),
-        (2, '"Try {food2}," said the {role} {~manner}.', "ending=wrong"),
-    ],
-    by("ending",
-       right=[
-           (2, "Soon the {bake} was ready, and it looked {~praise}."),
-           (2, "The {bake} came out {~praise}."),
-       ],
-       wrong=[
-           (2, "Soon the {bake} was ready, and it was {colour}."),
-           (2, "The {bake} came out {colour} and rather {~size}."),
-       ]),
-    by("ending",
-       right=[
-           (2, '"It tastes {~praise}," said {friend} {~manner}.'),
-           (2, "{friend} ate it all and asked for more."),
-       ],
-       wrong=[
-           (2, '"It tastes of {food2}," said {friend} {~manner}.'),
-           (2, "{friend} ate a little and asked for water."),
-       ]),
-    by("ending",
-       right=[
-           (2, '"It was the {food}," said {hero} {~manner}.'),
-           (2, "{hero} told {friend.him} where the {food} came from."),
-       ],
-       wrong=[
-           (2, '"It was the {food2}," said {hero} {~manner}.'),
-           (2, '"It needed {food}," said {hero} {~manner}.'),
-       ]),
-    by("ending", right=GLAD_TODAY, wrong=SORRY_TODAY),
 ]
 
 RACE = [
@@ -446,39 +347,37 @@ RACE = [
     ],
     [
         (2, "The {~role} counted to three, and off they went."),
-        (2, "They started at the {place} and ran past a {~spot}."),
+        (2, "Off they ran, past a {~spot} and a {~animal}."),
     ],
     [
-        (2, "Then {friend} slipped on a {~junk}, and {hero} ran ahead.",
+        (2, "{hero} jumped over a {~spot} and ran ahead.", "ending=won"),
+        (2, "Then {hero} found a short cut behind a {~spot}.",
          "ending=won"),
-        (2, "A {~animal} got in the way of {friend}, and {hero} ran ahead.",
-         "ending=won"),
-        (2, "Then {hero} slipped on a {~junk}, and {friend} ran ahead.",
+        (2, "{friend} jumped over a {~spot} and ran ahead.",
          "ending=lost"),
-        (2, "A {~animal} got in the way of {hero}, and {friend} ran ahead.",
+        (2, "Then {friend} found a short cut behind a {~spot}.",
          "ending=lost"),
     ],
     by("ending",
        won=[
            (2, "{hero} was first at the {goal} and got the {colour} "
                "{thing}."),
-           (2, "So the {colour} {thing} went to {hero}, who was first at the "
-               "{goal}."),
+           (2, "So {hero} was first, and took the {colour} {thing} home."),
        ],
        lost=[
            (2, "{friend} was first at the {goal} and got the {colour} "
                "{thing}."),
-           (2, "So the {colour} {thing} went to {friend}, who was first at "
-               "the {goal}."),
+           (2, "So {friend} was first, and took the {colour} {thing} "
+               "home."),
        ]),
     by("ending",
        won=[
-           (2, '"Well run," said {friend} {~manner}.'),
            (2, '"Again on {day.next}?" asked {friend} {~manner}.'),
+           (2, "{friend} asked {~manner} for another race on {day.next}."),
        ],
        lost=[
            (2, '"Well run," said {hero} {~manner}.'),
-           (2, '"Again on {day.next}?" asked {hero} {~manner}.'),
+           (2, "{hero} shook hands and smiled {~manner}."),
        ]),
     by("ending", won=GLAD_TODAY, lost=SORRY_TODAY),
 ]
@@ -495,16 +394,16 @@ SECRET = [
         (2, "It was a present for the {role}, and had to be a surprise."),
     ],
     [
-        (2, '"What did {friend} tell you?" asked the {role2} {~manner}.'),
-        (2, "Soon the {role2} asked what {friend} had said."),
+        (2, '"What did {friend} tell you?" asked the {snoop} {~manner}.'),
+        (2, "Soon the {snoop} asked what {friend} had said."),
     ],
     [
-        (2, '"Only that it is a {weather} {day}," said {hero} {~manner}.'),
-        (2, "{hero} said {~manner} that the {day} was {weather}."),
+        (2, '"Only that the {~bird} are back," said {hero} {~manner}.'),
+        (2, "{hero} said {~manner} that the {~bird} were back."),
     ],
     [
         (2, "Not even a bag of {treat} could make {hero.him} say more."),
-        (2, "The {role2} held up a bag of {treat}, but {hero} said no more."),
+        (2, "The {snoop} held up a bag of {treat}, but {hero} said no more."),
     ],
     [
         (2, "On {day.next} the {role} got the {colour} {thing}."),
@@ -541,7 +440,6 @@ REPAIR = [
         (2, '"How {~praise}!" said the {role}, who liked to be wrong.'),
         (2, "Even the {role} called it {~praise}."),
     ],
-    THANKS,
     GLAD_LATER,
 ]
 
@@ -605,10 +503,6 @@ PROMISE = [
             "{day.next}."),
     ],
     [
-        (2, '"I know you will," said {friend} {~manner}.'),
-        (2, "{friend} was a {~trait} soul and believed it."),
-    ],
-    [
         (2, "At the {goal} there was only one {colour} {thing}."),
         (2, "{hero.He} found a {thing} at the {goal}, and it was {colour}."),
     ],
@@ -651,10 +545,6 @@ HIDING = [
         (2, "At home {hero.his} {animal} was nowhere to be seen."),
     ],
     [
-        (2, "{hero.He} looked behind the {nook} and found only a {~junk}."),
-        (2, "Behind the {nook} there was only a {~junk}."),
-    ],
-    [
         (2, "{hero.He} was {mood}, so {friend} came to help."),
         (2, "{friend} saw that {hero.he} was {mood} and came to help."),
     ],
@@ -679,10 +569,6 @@ HIDING = [
            (2, "It had wanted to get out of the rain."),
            (2, "It had found the one warm corner of the house."),
        ]),
-    [
-        (2, "{hero} gave the {animal} some {treat} and left it there."),
-        (2, "The {animal} still sleeps on the {colour} blanket."),
-    ],
     GLAD_LATER,
 ]
 
@@ -694,10 +580,6 @@ BORROW = [
     [
         (2, '"I need it back on {day.next}," said {friend} {~manner}.'),
         (2, "{friend} needed it back on {day.next}."),
-    ],
-    [
-        (2, "With it {hero.he} mended a {~spot} and a {~nook}."),
-        (2, "{hero} worked {~manner} with it behind the {~spot}."),
     ],
     [
         (2, "The {~role} wanted to have the {tool} next, but {hero} said no.",
@@ -745,10 +627,6 @@ LETTER = [
             '{day.next}."'),
     ],
     [
-        (2, "The {~role} read it {~manner} and said nothing."),
-        (2, '"Nothing good comes in a {colour} envelope," said the {~role}.'),
-    ],
-    [
         (2, "On {day.next} {hero} put on a {~colour} hat and went to the "
             "{goal}."),
         (2, "So on {day.next} {hero.he} walked {~manner} to the {goal}."),
@@ -769,60 +647,10 @@ LETTER = [
     GLAD_LATER,
 ]
 
-CONTEST = [
-    [
-        (2, "There was a contest for the best {bake}, and the {role} was the "
-            "judge."),
-        (2, '"Who makes the best {bake} in town?" asked the {role} '
-            "{~manner}."),
-    ],
-    [
-        (2, "The prize was a {colour} {thing}."),
-        (2, "A {colour} {thing} was to be the prize."),
-    ],
-    [
-        (2, "{hero} made a {bake} with {food}, and {friend} made one with "
-            "{food2}."),
-        (2, "In {hero}'s {bake} there was {food}, and in {friend}'s there "
-            "was {food2}."),
-    ],
-    [
-        (2, "The {role} tasted both {~manner}."),
-        (2, "The {role} ate {~manner} and said nothing."),
-    ],
-    [
-        (2, '"I have always loved {food}," said the {role}.', "ending=won"),
-        (2, "It was the {food} that the {role} liked best.", "ending=won"),
-        (2, '"I have always loved {food2}," said the {role}.',
-         "ending=lost"),
-        (2, "It was the {food2} that the {role} liked best.",
-         "ending=lost"),
-    ],
-    by("ending",
-       won=[
-           (2, "So the {colour} {thing} went to {hero}."),
-           (2, "{hero} got the {colour} {thing} and held it up {~manner}."),
-       ],
-       lost=[
-           (2, "So the {colour} {thing} went to {friend}."),
-           (2, "{friend} got the {colour} {thing} and held it up {~manner}."),
-       ]),
-    by("ending",
-       won=[
-           (2, '"Well baked," said {friend} {~manner}.'),
-           (2, "{friend} ate the rest of the {bake} with some {treat}."),
-       ],
-       lost=[
-           (2, '"Well baked," said {hero} {~manner}.'),
-           (2, "{hero} ate the rest of the {bake} with some {treat}."),
-       ]),
-    by("ending", won=GLAD_TODAY, lost=SORRY_TODAY),
-]
-
 RESCUE = [
     [
-        (2, "On top of a {~size} {spot} sat the {role}'s {animal}."),
-        (2, "The {role}'s {animal} was stuck on top of a {~size} {spot}."),
+        (2, "On top of a {~size} {~spot} sat the {role}'s {animal}."),
+        (2, "The {role}'s {animal} was stuck on top of a {~size} {~spot}."),
     ],
     [
         (2, '"It will not come down," said the {role} {~manner}.'),
@@ -836,16 +664,6 @@ RESCUE = [
         (2, "{hero} went up while {friend} held the {colour} ladder."),
         (2, "Up the {colour} ladder went {hero} with a bag of {treat}."),
     ],
-    by("sky",
-       dry=[
-           (2, "The sun was in {hero.his} eyes, but {hero.he} held on."),
-           (2, "The {spot} was hot from the sun, but {hero.he} held on."),
-       ],
-       wet=[
-           (2, "The rain was in {hero.his} eyes, but {hero.he} held on."),
-           (2, "The {spot} was slippery from the rain, but {hero.he} held "
-               "on."),
-       ]),
     [
         (2, "{hero.He} {~manner} carried the {animal} down."),
         (2, "The {animal} looked at {hero.him} {~manner} and came down."),
@@ -857,54 +675,24 @@ RESCUE = [
     GLAD_TODAY,
 ]
 
-LESSON = [
-    [
-        (2, '"I wish I could {skill}," said {friend} {~manner}.'),
-        (2, "{friend} could not {skill}, and asked {hero.him} for a lesson."),
-    ],
-    [
-        (2, '"I will teach you," said {hero} {~manner}.'),
-        (2, "{hero} could {skill} better than the {~role}, and said yes."),
-    ],
-    [
-        (2, "At first it went badly, and {friend} felt {mood}."),
-        (2, "The first try ended behind a {~spot}, next to a {~animal}."),
-    ],
-    [
-        (2, "They tried again at the {goal} on {day.next}."),
-        (2, "On {day.next} they tried again at the {goal}."),
-    ],
-    [
-        (2, "Suddenly {friend} could {skill}, and even the {~bird} watched."),
-        (2, '"Look, I can {skill}!" cried {friend}, and fell over a '
-            "{~junk}."),
-    ],
-    THANKS_BACK,
-    GLAD_LATER,
-]
-
 # Which plots there are under which sky, and how often.
 
 PLOTS = by(
     "sky",
     dry=[
-        (4, "lost", LOST), (4, "found", FOUND), (4, "trade", TRADE),
-        (4, "gift", GIFT), (5, "bake", BAKE), (5, "race", RACE),
-        (4, "secret", SECRET), (4, "repair", REPAIR), (5, "plant", PLANT),
-        (5, "promise", PROMISE), (4, "hiding", HIDING),
-        (5, "borrow", BORROW), (4, "letter", LETTER),
-        (5, "contest", CONTEST), (4, "rescue", RESCUE),
-        (4, "lesson", LESSON),
+        (4, "lost", LOST), (4, "found", FOUND), (4, "gift", GIFT),
+        (5, "race", RACE), (4, "secret", SECRET), (4, "repair", REPAIR),
+        (5, "plant", PLANT), (5, "promise", PROMISE),
+        (4, "hiding", HIDING), (5, "borrow", BORROW),
+        (4, "letter", LETTER), (4, "rescue", RESCUE),
     ],
     wet=[
-        (4, "lost", LOST), (4, "found", FOUND), (4, "trade", TRADE),
-        (9, "storm", STORM),
-        (4, "gift", GIFT), (5, "bake", BAKE), (4, "race", RACE),
-        (4, "secret", SECRET), (4, "repair", REPAIR), (5, "plant", PLANT),
+        (4, "lost", LOST), (4, "found", FOUND), (9, "storm", STORM),
+        (4, "gift", GIFT), (4, "race", RACE), (4, "secret", SECRET),
+        (4, "repair", REPAIR), (5, "plant", PLANT),
         (5, "promise", PROMISE), (4, "hiding", HIDING),
         (5, "borrow", BORROW), (4, "letter", LETTER),
-        (4, "contest", CONTEST), (4, "rescue", RESCUE),
-        (3, "lesson", LESSON),
+        (4, "rescue", RESCUE),
     ],
 )
 

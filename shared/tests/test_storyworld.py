@@ -46,8 +46,8 @@ def test_the_first_thousand_stories_are_these():
 
 
 PINNED = (
-    "b4450ac0d16ef5c2cb7b0b707a8cda2c"
-    "0339b4e90234d1c4bfc3489bd1c5a8bf"
+    "354e5f72536fb096281f05b7f826fb31"
+    "02ee47b9261071d4346ad741fc8c81cf"
 )
 
 
@@ -70,9 +70,9 @@ def test_only_random_numbers_in_0_1_are_used():
 
 def test_statistics():
     counts = world.statistics()
-    assert counts["plots"] >= 14
-    assert counts["patterns"] >= 180
-    assert counts["content_words"] >= 420
+    assert counts["plots"] >= 12
+    assert counts["patterns"] >= 150
+    assert counts["content_words"] >= 400
     assert counts["words"] > counts["content_words"]
     listed = set(world.FUNCTION_WORDS.split())
     assert not listed & {w.lower() for w in " ".join(
