@@ -296,7 +296,7 @@ STORM = [
     ],
     [
         (2, "On {day.next} the storm was over, and only a {~spot} was gone."),
-        (2, "On {day.next} the sun was back, and the {place} was full of "
+        (2, "On {day.next} the sun was back, and the roofs were full of "
             "{~bird}."),
     ],
     GLAD_LATER,
@@ -314,9 +314,9 @@ GIFT = [
         (2, "The {role} sold {hero.him} a {colour} {thing}."),
     ],
     [
-        (2, "{hero.He} wrapped it in {wrap} paper and put it behind the "
+        (2, "{hero.He} wrapped it in {~wrap} paper and put it behind the "
             "{~nook}."),
-        (2, "A {thing} is hard to wrap, but there was plenty of {wrap} "
+        (2, "A {thing} is hard to wrap, but there was plenty of {~wrap} "
             "paper."),
     ],
     [
@@ -325,8 +325,8 @@ GIFT = [
         (2, "On {day.next} {friend} guessed that it was a {guess}."),
     ],
     [
-        (2, "Out of the {wrap} paper came the {colour} {thing}."),
-        (2, "In the {wrap} paper was the {colour} {thing}."),
+        (2, "Out of the paper came the {colour} {thing}."),
+        (2, "In the paper was the {colour} {thing}."),
     ],
     [
         (2, '"How {~praise}!" said {friend} {~manner}.'),
@@ -350,36 +350,23 @@ RACE = [
         (2, "Off they ran, past a {~spot} and a {~animal}."),
     ],
     [
-        (2, "{hero} jumped over a {~spot} and ran ahead.", "ending=won"),
-        (2, "Then {hero} found a short cut behind a {~spot}.",
-         "ending=won"),
-        (2, "{friend} jumped over a {~spot} and ran ahead.",
-         "ending=lost"),
-        (2, "Then {friend} found a short cut behind a {~spot}.",
-         "ending=lost"),
+        (2, "{friend} jumped over a {~spot} and ran ahead."),
+        (2, "{friend} found a short cut behind a {~spot}."),
     ],
-    by("ending",
-       won=[
-           (2, "{hero} was first at the {goal} and got the {colour} "
-               "{thing}."),
-           (2, "So {hero} was first, and took the {colour} {thing} home."),
-       ],
-       lost=[
-           (2, "{friend} was first at the {goal} and got the {colour} "
-               "{thing}."),
-           (2, "So {friend} was first, and took the {colour} {thing} "
-               "home."),
-       ]),
-    by("ending",
-       won=[
-           (2, '"Again on {day.next}?" asked {friend} {~manner}.'),
-           (2, "{friend} asked {~manner} for another race on {day.next}."),
-       ],
-       lost=[
-           (2, '"Well run," said {hero} {~manner}.'),
-           (2, "{hero} shook hands and smiled {~manner}."),
-       ]),
-    by("ending", won=GLAD_TODAY, lost=SORRY_TODAY),
+    [
+        (2, "So {friend} was first at the {goal} and got the {colour} "
+            "{thing}."),
+        (2, "So {friend} was first, and held up the {colour} {thing}."),
+    ],
+    [
+        (2, '"It is yours," said {friend}, and gave {hero.him} the {thing}.',
+         "ending=shared"),
+        (2, "{friend} laughed {~manner} and gave {hero.him} the {thing}.",
+         "ending=shared"),
+        (2, '"Well run," said {hero} {~manner}.', "ending=lost"),
+        (2, "{hero} shook hands and smiled {~manner}.", "ending=lost"),
+    ],
+    by("ending", shared=GLAD_TODAY, lost=SORRY_TODAY),
 ]
 
 SECRET = [
@@ -515,8 +502,8 @@ PROMISE = [
         (3, '"It is promised," said {hero} {~manner}.', "ending=kept"),
         (3, "But a promise is a promise, and {hero} said no.",
          "ending=kept"),
-        (1, "{hero} looked at the {treat} and said yes.", "ending=broken"),
-        (1, '"Done," said {hero}, who loved {treat}.', "ending=broken"),
+        (1, "{hero} looked at the bag and said yes.", "ending=broken"),
+        (1, '"Done," said {hero}, and took the bag.', "ending=broken"),
     ],
     by("ending",
        kept=[
@@ -524,7 +511,7 @@ PROMISE = [
            (2, "So {friend} had the {colour} {thing} on {day.next}."),
        ],
        broken=[
-           (2, "On {day.next} {friend} got no {thing}, only some {treat}."),
+           (2, "On {day.next} {friend} waited, but no {thing} came."),
            (2, "So {friend} had no {colour} {thing} on {day.next}."),
        ]),
     by("ending",
