@@ -12,13 +12,13 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
-import pretraining as pt  # noqa: E402
+import gpt_files as files  # noqa: E402
 from previous_chapters import pick_device  # noqa: E402
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    whole = pt.between
-    p = pt.ShortParser(description=__doc__.split("\n")[0],
+    whole = files.between
+    p = files.ShortParser(description=__doc__.split("\n")[0],
                       prog="gpt_generate.py")
     p.add_argument("--checkpoint", metavar="RUN",
                    help="run folder (default: the newest one in runs/)")
@@ -42,13 +42,13 @@ def main(argv: list[str] | None = None) -> int:
     args = options(argv)
     try:
         device = pick_device("cpu" if args.force_cpu else args.device)
-        folder = Path(args.checkpoint or pt.newest_run())
+        folder = Path(args.checkpoint or files.newest_run())
         if folder.is_file():
             folder = folder.parent
-        model = pt.load_model(folder / "model.safetensors", device)
-        tokenizer = pt.load_tokenizer(folder, model.cfg["vocab_size"])
+        model = files.load_model(folder / "model.safetensors", device)
+        tokenizer = files.load_tokenizer(folder, model.cfg["vocab_size"])
         ids = [tokenizer.eot_token,
-               *tokenizer.encode_ordinary(args.prompt)]
+               *tokenizer.encode_ordinary(f" {args.prompt}".rstrip(" "))]
     except (ValueError, OSError) as error:
         print(f"gpt_generate.py: error: {error}", file=sys.stderr)
         return 2
@@ -61,11 +61,11 @@ def main(argv: list[str] | None = None) -> int:
         if args.n > 1:
             print(f"--- {i + 1}")
         print(args.prompt, end="", flush=True)
-        pieces = pt.stream_text(
+        pieces = files.stream_text(
             model, tokenizer, ids, args.max_new_tokens,
             temperature=args.temperature, top_k=args.top_k,
             top_p=args.top_p, generator=generator)
-        for piece in pt.until(pieces, args.stop):
+        for piece in files.until(pieces, args.stop):
             print(piece, end="", flush=True)
         print()
     return 0

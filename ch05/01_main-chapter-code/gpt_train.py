@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "shared")]
+import gpt_files as files  # noqa: E402
 import pretraining as pt  # noqa: E402
 from previous_chapters import GPTModel, pick_device  # noqa: E402
 
@@ -24,11 +25,11 @@ HUGE = float("inf")
 OPTIONS = [  # name, type, lowest, highest, default, what it is
     ("vocab-size", int, 257, HUGE, 2048, "tokens of our own tokenizer"),
     ("context-length", int, 2, HUGE, 256, "longest text in tokens"),
-    ("layers", int, 1, HUGE, 4, "transformer blocks"),
-    ("heads", int, 1, HUGE, 6, "attention heads"),
-    ("width", int, 1, HUGE, 192, "channels of the embedding"),
+    ("layers", int, 1, HUGE, 2, "transformer blocks"),
+    ("heads", int, 1, HUGE, 4, "attention heads"),
+    ("width", int, 1, HUGE, 256, "channels of the embedding"),
     ("dropout", float, 0, 0.99, 0.0, "share of numbers zeroed"),
-    ("steps", int, 1, HUGE, 2900, "optimizer steps"),
+    ("steps", int, 1, HUGE, 2700, "optimizer steps"),
     ("max-minutes", float, 0.01, HUGE, 4.7, "fewer steps on slow machines"),
     ("batch-size", int, 1, HUGE, 8, "texts per batch"),
     ("accumulate", int, 1, HUGE, 1, "batches per step"),
@@ -44,7 +45,8 @@ OPTIONS = [  # name, type, lowest, highest, default, what it is
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = pt.ShortParser(description=__doc__.split("\n")[0], prog="gpt_train.py")
+    p = files.ShortParser(prog="gpt_train.py",
+                          description=__doc__.split("\n")[0])
     p.add_argument("--data", metavar="FILE", help="a UTF-8 text to train on")
     p.add_argument("--out", metavar="FOLDER", help="default: runs/NAME-001")
     p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
@@ -55,7 +57,7 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument("--precision", choices=["auto", "fp32", "bf16"],
                    default="auto", help="auto: what is faster here")
     for name, kind, low, high, default, text in OPTIONS:
-        p.add_argument(f"--{name}", type=pt.between(low, high, kind),
+        p.add_argument(f"--{name}", type=files.between(low, high, kind),
                        default=default, metavar="N",
                        help=f"{text} (default {default})")
     return p.parse_args(argv)
@@ -67,10 +69,11 @@ def prepare(args: argparse.Namespace) -> tuple:
                   batch_size=args.batch_size, seed=args.seed,
                   context_length=args.context_length)
     if args.data is not None:
-        task = pt.text_task(args.data, **common)
+        task = files.text_task(args.data, **common)
     else:
         import storyworld
-        task = pt.story_task(storyworld, held_out=args.eval_stories, **common)
+        task = files.story_task(storyworld, **common,
+                                held_out=args.eval_stories)
     torch.manual_seed(args.seed)
     model = GPTModel({
         "vocab_size": task.tokenizer.n_vocab, "emb_dim": args.width,
@@ -86,24 +89,26 @@ def run(args, folder: Path, task, model, precision: str) -> int:
     plan = pt.Schedule(args.steps, args.rate, args.warmup)
     bar = tqdm(total=args.steps, unit="step", dynamic_ncols=True)
     history, stopped = [], ""
-    pt.save_tokenizer(folder / "tokenizer.tiktoken", task.tokenizer)
+    files.save_tokenizer(folder / "tokenizer.tiktoken", task.tokenizer)
     try:
         for r in pt.train_task(
-                model, task, plan, every=args.eval_every, say=bar.write,
-                minutes=args.max_minutes, accumulate=args.accumulate,
-                weight_decay=args.weight_decay, clip=args.clip,
-                precision=precision):
+                model, task, plan, args.eval_every, args.max_minutes,
+                args.weight_decay, accumulate=args.accumulate,
+                clip=args.clip, precision=precision):
             history.append(r)
-            bar.total = plan.steps
+            if plan.steps != bar.total:
+                bar.write(f"{plan.steps:,} steps fit into the time")
+                bar.total = plan.steps
             bar.set_postfix_str(f"loss {r['train']:.3f}, rate {r['rate']:.1e}")
             bar.update()
             if r["validation"] is not None:
-                pt.save_model(folder / "model.safetensors", model)
-                bar.write(pt.sample_line(model, task, seed=r["step"]))
+                files.save_model(folder / "model.safetensors", model)
+                bar.write(files.status_line(r, plan.steps, task.floor))
+                bar.write(files.sample_line(model, task, seed=r["step"]))
     except (KeyboardInterrupt, FloatingPointError) as error:
         stopped = str(error) or "interrupted"
     bar.close()
-    return pt.finish(folder, model, task, history, precision, vars(args),
+    return files.finish(folder, model, task, history, precision, vars(args),
                      stopped)
 
 
@@ -111,14 +116,14 @@ def main(argv: list[str] | None = None) -> int:
     args = options(argv)
     try:
         task, model, precision = prepare(args)
-        folder = pt.new_folder(args.out, task.name)
+        folder = files.new_folder(args.out, task.name)
     except (ValueError, OSError) as error:
         print(f"gpt_train.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped before training, nothing written", file=sys.stderr)
         return 130
-    print(pt.opening_line(model, task, precision), flush=True)
+    print(files.opening_line(model, task, precision), flush=True)
     return run(args, folder, task, model, precision)
 
 
