@@ -13,7 +13,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
 import gpt_files as files  # noqa: E402
-from previous_chapters import pick_device  # noqa: E402
+from previous_chapters import GPTModel, pick_device  # noqa: E402
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
@@ -38,21 +38,10 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     return p.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = options(argv)
-    try:
-        device = pick_device("cpu" if args.force_cpu else args.device)
-        folder = Path(args.checkpoint or files.newest_run())
-        if folder.is_file():
-            folder = folder.parent
-        model = files.load_model(folder / "model.safetensors", device)
-        tokenizer = files.load_tokenizer(folder, model.cfg["vocab_size"])
-        ids = [tokenizer.eot_token,
-               *tokenizer.encode_ordinary(f" {args.prompt}".rstrip(" "))]
-    except (ValueError, OSError) as error:
-        print(f"gpt_generate.py: error: {error}", file=sys.stderr)
-        return 2
-    generator = torch.Generator(device)
+def write(args: argparse.Namespace, model: GPTModel, tokenizer) -> None:
+    """Print the prompt and what the model adds to it, as it comes."""
+    ids = tokenizer.encode_ordinary(f" {args.prompt}".rstrip(" "))
+    generator = torch.Generator(next(model.parameters()).device)
     if args.seed is None:
         generator.seed()
     else:
@@ -62,12 +51,29 @@ def main(argv: list[str] | None = None) -> int:
             print(f"--- {i + 1}")
         print(args.prompt, end="", flush=True)
         pieces = files.stream_text(
-            model, tokenizer, ids, args.max_new_tokens,
-            temperature=args.temperature, top_k=args.top_k,
-            top_p=args.top_p, generator=generator)
+            model, tokenizer, [tokenizer.eot_token, *ids],
+            args.max_new_tokens, temperature=args.temperature,
+            top_k=args.top_k, top_p=args.top_p, generator=generator)
+        start = not args.prompt      # rows begin with a space (5.3)
         for piece in files.until(pieces, args.stop):
-            print(piece, end="", flush=True)
+            print(piece.lstrip(" ") if start else piece, end="", flush=True)
+            start = False
         print()
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = options(argv)
+    try:
+        device = pick_device("cpu" if args.force_cpu else args.device)
+        folder = Path(args.checkpoint or files.newest_run())
+        if folder.is_file():
+            folder = folder.parent
+        model = files.load_model(folder / "model.safetensors", device)
+        tokenizer = files.load_tokenizer(folder, model.cfg["vocab_size"])
+    except (ValueError, OSError) as error:
+        print(f"gpt_generate.py: error: {error}", file=sys.stderr)
+        return 2
+    write(args, model, tokenizer)
     return 0
 
 

@@ -46,7 +46,7 @@ def batch_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return nats(model(inputs), targets) / count_graded([(inputs, targets)])
 
 
-def autocast(device: torch.device, precision: str):
+def autocast(device: torch.device, precision: str) -> torch.autocast:
     """A context in which matrix products run in fp32 or bf16."""
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision is fp32 or bf16, got {precision!r}")
