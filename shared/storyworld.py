@@ -54,7 +54,6 @@ WORDS = {
     "thing": "kite ball hat scarf lantern bucket basket teapot drum purse "
     "ribbon whistle glove blanket cup bowl box flag pencil jug spoon marble "
     "bell cushion comb mug vase cap",
-    "guess": "book puzzle necklace wallet compass candle pillow basin",
     "junk": "feather pebble snail cobweb bone cork nail leaf shell twig "
     "spider button",
     "bird": "pigeons sparrows gulls robins swallows crows finches magpies "
@@ -134,14 +133,12 @@ OPENING = [
         (3, "Near the {place} lived {hero}, the most {~trait} soul in town."),
     ],
     [
-        (3, "It was a {weather:dry} {day} {~time}, and the {~bird} were in "
-            "good voice.", "sky=dry"),
-        (3, "That {day} {~time} was {weather:dry}, and the {~bird} sat in "
-            "the sun.", "sky=dry"),
-        (2, "It was a {weather:wet} {day} {~time}, and even the {~bird} "
-            "stayed at home.", "sky=wet"),
-        (2, "That {day} {~time} was {weather:wet}, and the {~bird} sat in "
-            "the rain.", "sky=wet"),
+        (4, "It was a {weather:dry} {day} {~time}.", "sky=dry"),
+        (2, "That {day} was {weather:dry}, and the {~bird} sat in the sun.",
+         "sky=dry"),
+        (3, "It was a {weather:wet} {day} {~time}.", "sky=wet"),
+        (1, "That {day} was {weather:wet}, and the {~bird} sat in the rain.",
+         "sky=wet"),
     ],
 ]
 
@@ -253,10 +250,6 @@ FOUND = [
         (2, "The {role} said {~manner} that it must belong to {friend}."),
     ],
     [
-        (2, "It was a {~praise} {thing}, and {hero} wanted to keep it."),
-        (2, "{hero.He} wanted to keep it, but only for a moment."),
-    ],
-    [
         (2, "On {day.next} {hero} took the {colour} {thing} to {friend}."),
         (2, "So {hero.he} took the {colour} {thing} to {friend} on "
             "{day.next}."),
@@ -294,11 +287,6 @@ STORM = [
         (2, "When the roof leaked, {friend} put the {colour} {thing} under "
             "the hole."),
     ],
-    [
-        (2, "On {day.next} the storm was over, and only a {~spot} was gone."),
-        (2, "On {day.next} the sun was back, and the roofs were full of "
-            "{~bird}."),
-    ],
     GLAD_LATER,
 ]
 
@@ -318,11 +306,6 @@ GIFT = [
             "{~nook}."),
         (2, "A {thing} is hard to wrap, but there was plenty of {~wrap} "
             "paper."),
-    ],
-    [
-        (2, '"Is it a {guess}?" {friend} asked on {day.next}. "No," said '
-            "{hero} {~manner}."),
-        (2, "On {day.next} {friend} guessed that it was a {guess}."),
     ],
     [
         (2, "Out of the paper came the {colour} {thing}."),
@@ -361,10 +344,7 @@ RACE = [
     [
         (2, '"It is yours," said {friend}, and gave {hero.him} the {thing}.',
          "ending=shared"),
-        (2, "{friend} laughed {~manner} and gave {hero.him} the {thing}.",
-         "ending=shared"),
         (2, '"Well run," said {hero} {~manner}.', "ending=lost"),
-        (2, "{hero} shook hands and smiled {~manner}.", "ending=lost"),
     ],
     by("ending", shared=GLAD_TODAY, lost=SORRY_TODAY),
 ]
@@ -390,7 +370,7 @@ SECRET = [
     ],
     [
         (2, "Not even a bag of {treat} could make {hero.him} say more."),
-        (2, "The {snoop} held up a bag of {treat}, but {hero} said no more."),
+        (2, "No, not for a bag of {treat} would {hero.he} say more."),
     ],
     [
         (2, "On {day.next} the {role} got the {colour} {thing}."),
@@ -422,10 +402,6 @@ REPAIR = [
         (2, "Then the {colour} {gadget} was as good as new.", "ending=new"),
         (2, "Then the {colour} {gadget} worked again, though it was mostly "
             "{fix}.", "ending=patched"),
-    ],
-    [
-        (2, '"How {~praise}!" said the {role}, who liked to be wrong.'),
-        (2, "Even the {role} called it {~praise}."),
     ],
     GLAD_LATER,
 ]
@@ -468,16 +444,6 @@ PLANT = [
            (2, '"Did it get water?" asked {friend}. "No," said {hero} '
                "{~manner}."),
            (2, "{friend} came to look and said nothing."),
-       ]),
-    by("ending",
-       grew=[
-           (2, "The {~role} wanted to buy the {plant}, but {hero} kept it."),
-           (2, "Now a {~animal} sleeps under the {plant}."),
-       ],
-       withered=[
-           (2, "The {~role} gave {hero.him} a {plant}, but it was not the "
-               "same."),
-           (2, "Now a {~animal} sleeps in the {colour} pot."),
        ]),
     by("ending", grew=GLAD_LATER, withered=SORRY_LATER),
 ]
@@ -547,15 +513,6 @@ HIDING = [
         (2, "There lay the {animal} on a {colour} blanket."),
         (2, "It was the {animal}, under a {colour} blanket."),
     ],
-    by("sky",
-       dry=[
-           (2, "It had wanted to get out of the sun."),
-           (2, "It had found the one cool corner of the house."),
-       ],
-       wet=[
-           (2, "It had wanted to get out of the rain."),
-           (2, "It had found the one warm corner of the house."),
-       ]),
     GLAD_LATER,
 ]
 
@@ -597,7 +554,6 @@ BORROW = [
            (2, '"I liked the old one," said {friend} {~manner}.'),
            (2, "{friend} said {~manner} that the old one was better."),
        ]),
-    THANKS,
     by("ending", whole=GLAD_LATER, broken=SORRY_LATER),
 ]
 
@@ -627,9 +583,8 @@ LETTER = [
         (2, '"It needs a home," said {friend} {~manner}.'),
     ],
     [
-        (2, '"But why the letter?" asked {hero}. "I had a {colour} '
-            'envelope," said {friend}.'),
-        (2, "{hero} kept the {animal} and the {colour} envelope."),
+        (2, "{hero} kept the {colour} envelope as well."),
+        (2, "{hero.He} still has the {colour} envelope."),
     ],
     GLAD_LATER,
 ]
@@ -652,12 +607,8 @@ RESCUE = [
         (2, "Up the {colour} ladder went {hero} with a bag of {treat}."),
     ],
     [
-        (2, "{hero.He} {~manner} carried the {animal} down."),
-        (2, "The {animal} looked at {hero.him} {~manner} and came down."),
-    ],
-    [
-        (2, '"How {~praise}!" said the {role}, and hugged the {animal}.'),
-        (2, "The {role} hugged the {animal}, and then the {colour} ladder."),
+        (2, '"How {~praise}!" said the {role}, when it was down.'),
+        (2, "The {role} hugged {hero.him}, and then the {colour} ladder."),
     ],
     GLAD_TODAY,
 ]

