@@ -683,7 +683,29 @@ WRONG = {
             return [{"params": d, "weight_decay": weight_decay},
                     {"params": s, "weight_decay": 0.0}]"""},
 }
+HOOK = """
+            found, hooks = [], []
+            for n, m in model.named_modules():
+                hooks.append(m.register_forward_hook(
+                    lambda m, a, o, n=n: None if {fine} else found.append(n)))
+            with torch.no_grad():
+                model(inputs)
+            {after}
+            return {answer} if found else None"""
+FINE, REMOVE = "o.isfinite().all()", "[hook.remove() for hook in hooks]"
+WRONG["5.9"] = {
+    "the last one": HOOK.format(fine=FINE, after=REMOVE, answer="found[-1]"),
+    "leaves its hooks": HOOK.format(fine=FINE, after="", answer="found[0]"),
+    "looks for NaN only": HOOK.format(fine="not o.isnan().any()",
+                                      after=REMOVE, answer="found[0]"),
+    "looks at weights": """
+            for name, p in model.named_parameters():
+                if not p.isfinite().all():
+                    return name
+            return None""",
+}
 HEADS = {
+    "5.9": "def first_not_finite(model, inputs):",
     "5.1": "def unigram_loss(train, test, V):",
     "5.2": "def bits_per_character(loss, n_tokens, text):",
     "5.3": "def trapezoid(step, steps, peak, warmup, cooldown):",
