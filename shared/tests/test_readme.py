@@ -37,7 +37,9 @@ def script_commands() -> list[tuple[str, Path, list[str]]]:
                     folder = folder / words[1]
                 elif words[0] == "python" and words[1].endswith(".py"):
                     name = str(readme.relative_to(ROOT))
-                    found.append((name, folder, words[1:]))
+                    here = (readme.parent / words[1]).is_file()
+                    found.append(
+                        (name, readme.parent if here else folder, words[1:]))
     return found
 
 

@@ -81,7 +81,7 @@ def test_statistics():
 
 def test_stories_are_short_clean_paragraphs():
     for one in STORIES:
-        assert 60 <= len(one.text.split()) <= 130, one.text
+        assert 45 <= len(one.text.split()) <= 130, one.text
         assert re.fullmatch(r"[A-Za-z,.?!:'\" ]+", one.text), one.text
         assert "  " not in one.text and one.text == one.text.strip()
         assert not re.search(r"\b[Aa] [aeiou]", one.text), one.text
