@@ -79,7 +79,6 @@ WORDS = {
     "bush",
     "nook": "stove cupboard sofa piano curtain wardrobe bookcase bed door "
     "mirror",
-    "den": "bathtub dresser fireplace trunk boiler staircase",
     "shelter": "barn stable cellar cottage chapel tent",
     "animal": "cat dog goat duck hen rabbit pony hedgehog mouse lamb kitten "
     "puppy parrot donkey pig tortoise",
@@ -110,7 +109,6 @@ PRONOUNS = {
 VARIABLES = {
     "hero": ("person",),
     "friend": ("person", "unlike", "hero"),
-    "hide": ("spot", "except", "spot"),
     "mood": ("sad",),
 }
 
@@ -231,8 +229,8 @@ LOST = [
             "said {hero} {~manner}."),
     ],
     [
-        (2, "{friend} found the {colour} {thing} behind the {hide}."),
-        (2, "At last {friend} looked behind the {hide}, and there was the "
+        (2, "{friend} found the {colour} {thing} behind the {~nook}."),
+        (2, "At last {friend} looked behind the {~nook}, and there was the "
             "{colour} {thing}."),
     ],
     THANKS,
@@ -506,8 +504,8 @@ HIDING = [
         (2, '"Where would a {animal} go?" asked {friend} {~manner}.'),
     ],
     [
-        (2, "Then they heard a {~size} sneeze behind the {den}."),
-        (2, "Then something moved behind the {den}."),
+        (2, "Then they heard a {~size} sneeze behind the {~nook}."),
+        (2, "Then something moved behind the {~nook}."),
     ],
     [
         (2, "There lay the {animal} on a {colour} blanket."),

@@ -29,7 +29,7 @@ OPTIONS = [  # name, type, lowest, highest, default, what it is
     ("heads", int, 1, HUGE, 4, "attention heads"),
     ("width", int, 1, HUGE, 256, "channels of the embedding"),
     ("dropout", float, 0, 0.99, 0.0, "share of numbers zeroed"),
-    ("steps", int, 1, HUGE, 4000, "optimizer steps"),
+    ("steps", int, 1, HUGE, 4500, "optimizer steps"),
     ("max-minutes", float, 0.01, HUGE, 4.8, "fewer steps on slow machines"),
     ("batch-size", int, 1, HUGE, 8, "texts per batch"),
     ("accumulate", int, 1, HUGE, 1, "batches per step"),
