@@ -33,7 +33,7 @@ OPTIONS = [  # name, type, lowest, highest, default, what it is
     ("max-minutes", float, 0.01, HUGE, 4.8, "fewer steps on slow machines"),
     ("batch-size", int, 1, HUGE, 8, "texts per batch"),
     ("accumulate", int, 1, HUGE, 1, "batches per step"),
-    ("rate", float, 0, HUGE, 2.2e-3, "highest learning rate"),
+    ("rate", float, 0, HUGE, 1.7e-3, "highest learning rate"),
     ("warmup", int, 0, HUGE, 100, "steps until the highest rate"),
     ("weight-decay", float, 0, HUGE, 0.01, "of matrices"),
     ("clip", float, 1e-9, HUGE, 1.0, "longest gradient"),
