@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,17 +50,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_bytes(text.encode("utf-8"))
 
 
-def save_model(path: Path, model: GPTModel) -> None:
+def save_model(path: Path, model: GPTModel, prefix: str = "") -> None:
     """Weights and configuration in one file, atomically.
 
-    A tied head is the embedding, so it is stored only once.
+    A tied head is the embedding, so it is stored only once. The prefix is
+    what stood before each text in training: a prompt needs it too.
     """
     tied = {"out_head.weight"} if model.cfg.get("tie_weights") else set()
     weights = {name: t.detach().cpu().contiguous()
                for name, t in model.state_dict().items() if name not in tied}
     with atomic(Path(path)) as temporary:
         save_file(weights, temporary,
-                  metadata={"config": json.dumps(model.cfg)})
+                  metadata={"config": json.dumps(model.cfg),
+                            "prefix": prefix})
 
 
 def read_model(path: Path) -> GPTModel:
@@ -86,6 +89,17 @@ def load_model(path: Path, device: str | torch.device = "cpu"
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is not a whole checkpoint of this course "
                          f"({reason})") from None
+
+
+def read_prefix(path: Path) -> str:
+    """What stood before each text when the model in this file learned."""
+    with safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get("prefix", "")
+
+
+def story_prefix(task: pt.Task) -> str:
+    """A space before stories (section 5.3), nothing before other texts."""
+    return " " if task.parse is not None else ""
 
 
 def save_tokenizer(path: Path, tokenizer: Any) -> None:
@@ -371,9 +385,25 @@ def save_metrics(folder: Path, metrics: dict, history: list[dict]) -> None:
         plt.close(ax.figure)
 
 
+def calibrate_run(model: GPTModel, task: pt.Task, metrics: dict) -> None:
+    """Make temperature 1 the best one, on stories never trained on.
+
+    Counts as training time. Text has no stories to spare and is left.
+    """
+    if task.floor is None:
+        return
+    began, fresh = time.perf_counter(), []
+    while sum(len(inputs) for inputs, _ in fresh) < 600:
+        fresh.append(next(task.batches))
+    metrics["calibrated_by"] = pt.calibrate(model, fresh)
+    metrics["seconds"] += time.perf_counter() - began
+
+
 def judge_run(folder: Path, model: GPTModel, task: pt.Task, metrics: dict,
               n: int) -> None:
     """Final loss in fp32, n samples in samples.txt, their validity."""
+    calibrate_run(model, task, metrics)
+    save_model(folder / "model.safetensors", model, story_prefix(task))
     metrics["val_loss"] = pt.evaluate(model, task.validation)
     n = n if task.parse else min(n, 10)
     texts = pt.sample_texts(model, task.tokenizer, n, metrics["seed"],
@@ -392,7 +422,7 @@ def finish(folder: Path, model: GPTModel, task: pt.Task,
 
     0, or 130 after Ctrl-C, or 1 if training broke down.
     """
-    save_model(folder / "model.safetensors", model)
+    save_model(folder / "model.safetensors", model, story_prefix(task))
     metrics = run_metrics(model, task, history, precision, options["seed"])
     metrics |= {"interrupted": bool(stopped), "stopped": stopped,
                 "valid_stories": None, "options": options}

@@ -38,9 +38,15 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     return p.parse_args(argv)
 
 
-def write(args: argparse.Namespace, model: GPTModel, tokenizer) -> None:
-    """Print the prompt and what the model adds to it, as it comes."""
-    ids = tokenizer.encode_ordinary(f" {args.prompt}".rstrip(" "))
+def write(args: argparse.Namespace, model: GPTModel, tokenizer,
+          prefix: str) -> None:
+    """Print the prompt and what the model adds to it, as it comes.
+
+    The prefix is a space if the model learned texts that begin with one:
+    it belongs to the first word, and is not shown.
+    """
+    prompt = f"{prefix}{args.prompt}"
+    ids = tokenizer.encode_ordinary(prompt.rstrip(" ") if prefix else prompt)
     generator = torch.Generator(next(model.parameters()).device)
     if args.seed is None:
         generator.seed()
@@ -54,7 +60,7 @@ def write(args: argparse.Namespace, model: GPTModel, tokenizer) -> None:
             model, tokenizer, [tokenizer.eot_token, *ids],
             args.max_new_tokens, temperature=args.temperature,
             top_k=args.top_k, top_p=args.top_p, generator=generator)
-        start = not args.prompt      # rows begin with a space (5.3)
+        start = prefix and not args.prompt
         for piece in files.until(pieces, args.stop):
             print(piece.lstrip(" ") if start else piece, end="", flush=True)
             start = False
@@ -70,10 +76,11 @@ def main(argv: list[str] | None = None) -> int:
             folder = folder.parent
         model = files.load_model(folder / "model.safetensors", device)
         tokenizer = files.load_tokenizer(folder, model.cfg["vocab_size"])
+        prefix = files.read_prefix(folder / "model.safetensors")
     except (ValueError, OSError) as error:
         print(f"gpt_generate.py: error: {error}", file=sys.stderr)
         return 2
-    write(args, model, tokenizer)
+    write(args, model, tokenizer, prefix)
     return 0
 
 

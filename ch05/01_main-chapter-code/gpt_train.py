@@ -29,15 +29,15 @@ OPTIONS = [  # name, type, lowest, highest, default, what it is
     ("heads", int, 1, HUGE, 4, "attention heads"),
     ("width", int, 1, HUGE, 256, "channels of the embedding"),
     ("dropout", float, 0, 0.99, 0.0, "share of numbers zeroed"),
-    ("steps", int, 1, HUGE, 4500, "optimizer steps"),
-    ("max-minutes", float, 0.01, HUGE, 4.8, "fewer steps on slow machines"),
+    ("steps", int, 1, HUGE, 9000, "optimizer steps"),
+    ("max-minutes", float, 0.01, HUGE, 4.6, "fewer steps on slow machines"),
     ("batch-size", int, 1, HUGE, 8, "texts per batch"),
     ("accumulate", int, 1, HUGE, 1, "batches per step"),
     ("rate", float, 0, HUGE, 1.7e-3, "highest learning rate"),
     ("warmup", int, 0, HUGE, 100, "steps until the highest rate"),
     ("weight-decay", float, 0, HUGE, 0.01, "of matrices"),
     ("clip", float, 1e-9, HUGE, 1.0, "longest gradient"),
-    ("eval-every", int, 1, HUGE, 800, "steps between evaluations"),
+    ("eval-every", int, 1, HUGE, 1000, "steps between evaluations"),
     ("eval-stories", int, 1, HUGE, 500, "held-out stories"),
     ("samples", int, 1, HUGE, 200, "texts to sample at the end"),
     ("seed", int, 0, HUGE, 123, "of weights, stories and samples"),
@@ -102,7 +102,8 @@ def run(args, folder: Path, task, model, precision: str) -> int:
             bar.set_postfix_str(f"loss {r['train']:.3f}, rate {r['rate']:.1e}")
             bar.update()
             if r["validation"] is not None:
-                files.save_model(folder / "model.safetensors", model)
+                files.save_model(folder / "model.safetensors", model,
+                                 files.story_prefix(task))
                 bar.write(files.status_line(r, plan.steps, task.floor))
                 bar.write(files.sample_line(model, task, seed=r["step"]))
     except (KeyboardInterrupt, FloatingPointError) as error:

@@ -334,6 +334,36 @@ def test_writing_ends_before_the_stop(files, pt, text, stop, cuts):
     assert "".join(files.until(pieces, stop)) == goal
 
 
+@few
+@given(seed=st.integers(0, 99), flat=st.sampled_from([0.84, 1.0, 1.16]))
+def test_calibration_finds_how_sure_a_model_should_be(pt, seed, flat):
+    model = new_model(pt, seed).eval()
+    with torch.no_grad():
+        model.final_norm.scale.mul_(30)
+        inputs = torch.randint(60, (400, 16))
+        probs = model(inputs).softmax(-1).flatten(0, 1)
+        targets = probs.multinomial(1).view(400, 16)     # the model is right
+        targets[:, 0] = pt.IGNORE
+        model.final_norm.scale.mul_(flat)                # and now too sure
+    before = pt.evaluate(model, [(inputs, targets)])
+    assert abs(pt.calibrate(model, [(inputs, targets)]) - flat) < 0.05
+    after = pt.evaluate(model, [(inputs, targets)])
+    assert after <= before + 1e-6
+    at_one = pt.temperature_losses(model, [(inputs, targets)], torch.ones(1))
+    assert_close(at_one.item(), after, atol=1e-5, rtol=0)
+
+
+def test_a_run_is_calibrated_on_what_it_has_not_seen(files, pt, world):
+    task = files.story_task(world, vocab_size=900, held_out=12)
+    model, metrics = new_model(pt, vocab_size=task.tokenizer.n_vocab,
+                               context_length=256), {"seconds": 1.0}
+    files.calibrate_run(model, task, metrics)
+    assert 0.8 <= metrics["calibrated_by"] <= 1.2 and metrics["seconds"] > 1
+    task.floor = None
+    files.calibrate_run(model, task, metrics := {"seconds": 1.0})
+    assert metrics == {"seconds": 1.0}
+
+
 def test_diversity(pt):
     assert pt.diversity(["a b c", "d e f"]) == 1.0
     assert pt.diversity(["a b c"] * 5) == 0.2
@@ -449,7 +479,7 @@ def test_a_run_leaves_every_file_and_key(run):
     assert {"val_loss", "floor", "ratio", "tokens_seen", "tokens_per_second",
             "seconds", "parameters", "config", "seed", "valid_stories",
             "precision", "device", "peak_gflops", "utilisation", "history",
-            "torch", "interrupted", "options"} <= m.keys()
+            "torch", "interrupted", "options", "calibrated_by"} <= m.keys()
     assert m["seed"] == 5 and m["steps"] == 4 and not m["interrupted"]
     assert m["device"] == "cpu" and m["valid_stories"] == 0.0
     assert math.isclose(m["ratio"], m["val_loss"] / m["floor"])
@@ -495,7 +525,7 @@ def test_generate_repeats_itself_only_when_asked(mains, run, capsys):
     assert said(*seed, "--checkpoint", str(file)) == one
 
 
-def test_text_of_ones_own(mains, tmp_path, monkeypatch):
+def test_text_of_ones_own(mains, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = "Die Möwe flog über den Fluß. " * 200
     Path("mine.txt").write_text(text, "utf-8")
@@ -507,7 +537,25 @@ def test_text_of_ones_own(mains, tmp_path, monkeypatch):
     assert m["floor"] is m["ratio"] is m["valid_stories"] is None
     assert m["val_loss"] > 0
     assert "sample 2" in (folder / "samples.txt").read_text("utf-8")
+    how = ["--checkpoint", str(folder), "--max-new-tokens", "1", "--seed"]
+    capsys.readouterr()
+    for prompt in ("Die Möwe", " flog ", ""):
+        assert mains["gpt_generate"]([*how, "1", "--prompt", prompt]) == 0
+        assert capsys.readouterr().out.startswith(prompt)
 
+
+def test_a_prompt_is_read_as_in_training(files, mains, run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(files, "stream_text",
+                        lambda m, t, ids, *a, **k: seen.append(ids) or [])
+    how = ["--checkpoint", str(run.folder), "--prompt", "One day, "]
+    for prefix in (" ", ""):
+        monkeypatch.setattr(files, "read_prefix", lambda _, p=prefix: p)
+        assert mains["gpt_generate"](how) == 0
+    stories = files.load_tokenizer(run.folder, files.load_model(
+        run.folder / "model.safetensors").cfg["vocab_size"])
+    assert stories.decode(seen[0][1:]) == " One day,"
+    assert stories.decode(seen[1][1:]) == "One day, "
 
 @pytest.mark.parametrize("name, args, said", [
     ("gpt_train", ["--steps", "-5"], "got -5"),
