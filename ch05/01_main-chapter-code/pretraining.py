@@ -213,6 +213,10 @@ def plot_losses(history: list[dict], floor: float | None = None) -> Any:
         ax.axhline(floor, ls="--", color=COLOURS["ink"], label="floor")
     ax.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)",
            yscale="log")
+    low, high = ax.get_ylim()
+    ticks = [t for t in (0.2, 0.5, 1, 2, 5, 10) if low < t < high]
+    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
     ax.legend()
     return ax
 
