@@ -63,6 +63,8 @@ def save_model(path: Path, model: GPTModel, prefix: str = "") -> None:
         save_file(weights, temporary,
                   metadata={"config": json.dumps(model.cfg),
                             "prefix": prefix})
+        os.umask(mask := os.umask(0))
+        temporary.chmod(0o666 & ~mask)   # the library lets only us read it
 
 
 def read_model(path: Path) -> GPTModel:
@@ -362,8 +364,15 @@ def run_metrics(model: GPTModel, task: pt.Task, history: list[dict],
             "torch": torch.__version__}
 
 
-def columns(history: list[dict]) -> dict[str, list]:
-    """Records as one list per key, rounded: small enough for a file."""
+def columns(history: list[dict], most: int = 1000) -> dict[str, list]:
+    """Records as one list per key, rounded: small enough for a file.
+
+    Of a long run about `most` steps are kept, and every evaluated one.
+    """
+    every = -(-len(history) // most)
+    history = [h for n, h in enumerate(history, 1)
+               if n % every == 0 or h["validation"] or n == len(history)]
+
     def short(value):
         return float(f"{value:.5g}") if isinstance(value, float) else value
     keys = history[0] if history else {}

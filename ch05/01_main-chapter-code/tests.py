@@ -384,6 +384,24 @@ def test_a_checkpoint_comes_back(files, pt, tmp_path, tied):
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_others_may_read_a_checkpoint(files, pt, tmp_path):
+    files.save_model(tmp_path / "m.safetensors", new_model(pt))
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+@few
+@given(n=st.integers(0, 60), at=st.integers(0, 60))
+def test_a_long_history_is_thinned_out(files, n, at):
+    history = [{"step": i, "validation": 0.5 if i == at else None}
+               for i in range(1, n + 1)]
+    kept = files.columns(history, most=10).get("step", [])
+    assert len(kept) <= 13 and kept[-1:] == [n] * bool(n)
+    assert at in kept or not 1 <= at <= n
+
+
 def test_a_failed_write_leaves_the_old_file(files, pt, tmp_path):
     path = tmp_path / "f"
     path.write_text("old")
