@@ -99,9 +99,13 @@ def read_prefix(path: Path) -> str:
         return (file.metadata() or {}).get("prefix", "")
 
 
-def story_prefix(task: pt.Task) -> str:
-    """A space before stories (section 5.3), nothing before other texts."""
-    return " " if task.parse is not None else ""
+def save_weights(folder: Path, model: GPTModel, task: pt.Task) -> None:
+    """model.safetensors of a run.
+
+    Stories begin with a space (section 5.3), other texts with nothing.
+    """
+    save_model(folder / "model.safetensors", model,
+               " " if task.parse is not None else "")
 
 
 def save_tokenizer(path: Path, tokenizer: Any) -> None:
@@ -112,9 +116,10 @@ def save_tokenizer(path: Path, tokenizer: Any) -> None:
         write_ranks(ranks, temporary)
 
 
-def load_tokenizer(folder: Path, vocab_size: int) -> Any:
+def load_tokenizer(folder: Path, vocab_size: int,
+                   name: str = "tokenizer.tiktoken") -> Any:
     """The tokenizer of a run; ValueError if it does not fit the model."""
-    path = Path(folder) / "tokenizer.tiktoken"
+    path = Path(folder) / name
     if not path.is_file():
         raise ValueError(f"{path} does not exist: a run folder holds "
                          "model.safetensors and tokenizer.tiktoken")
@@ -241,16 +246,20 @@ def text_pieces(ids: Iterable[int], tokenizer: Any) -> Iterator[str]:
 
 
 def stream_text(model: GPTModel, tokenizer: Any, ids: list[int],
-                max_new_tokens: int, **how: Any) -> Iterator[str]:
+                max_new_tokens: int, seen: list[int] | None = None,
+                **how: Any) -> Iterator[str]:
     """Text piece by piece, as the model writes it, without the prompt.
 
-    how: as for generate_tokens. Ends at <|endoftext|>.
+    seen: its ids are added here. how: as for generate_tokens. Ends at
+    <|endoftext|>.
     """
     eot = tokenizer.eot_token
     start = torch.tensor([ids], device=next(model.parameters()).device)
     new = generate_tokens(model, start, max_new_tokens, stop_id=eot, **how)
     written = itertools.takewhile(lambda i: i != eot,
                                   (step.item() for step in new))
+    if seen is not None:
+        written = (seen.append(i) or i for i in written)
     return text_pieces(written, tokenizer)
 
 
@@ -404,7 +413,9 @@ def calibrate_run(model: GPTModel, task: pt.Task, metrics: dict) -> None:
     began, fresh = time.perf_counter(), []
     while sum(len(inputs) for inputs, _ in fresh) < 600:
         fresh.append(next(task.batches))
-    metrics["calibrated_by"] = pt.calibrate(model, fresh)
+    dial = [0.84, 0.88, 0.92, 0.96, 1.0, 1.04, 1.08]
+    losses = pt.calibrate(model, fresh, dial)
+    metrics["calibrated_by"] = min(losses, key=losses.get)
     metrics["seconds"] += time.perf_counter() - began
 
 
@@ -412,7 +423,7 @@ def judge_run(folder: Path, model: GPTModel, task: pt.Task, metrics: dict,
               n: int) -> None:
     """Final loss in fp32, n samples in samples.txt, their validity."""
     calibrate_run(model, task, metrics)
-    save_model(folder / "model.safetensors", model, story_prefix(task))
+    save_weights(folder, model, task)
     metrics["val_loss"] = pt.evaluate(model, task.validation)
     n = n if task.parse else min(n, 10)
     texts = pt.sample_texts(model, task.tokenizer, n, metrics["seed"],
@@ -431,7 +442,7 @@ def finish(folder: Path, model: GPTModel, task: pt.Task,
 
     0, or 130 after Ctrl-C, or 1 if training broke down.
     """
-    save_model(folder / "model.safetensors", model, story_prefix(task))
+    save_weights(folder, model, task)
     metrics = run_metrics(model, task, history, precision, options["seed"])
     metrics |= {"interrupted": bool(stopped), "stopped": stopped,
                 "valid_stories": None, "options": options}

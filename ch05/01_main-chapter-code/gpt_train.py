@@ -102,8 +102,7 @@ def run(args, folder: Path, task, model, precision: str) -> int:
             bar.set_postfix_str(f"loss {r['train']:.3f}, rate {r['rate']:.1e}")
             bar.update()
             if r["validation"] is not None:
-                files.save_model(folder / "model.safetensors", model,
-                                 files.story_prefix(task))
+                files.save_weights(folder, model, task)
                 bar.write(files.status_line(r, plan.steps, task.floor))
                 bar.write(files.sample_line(model, task, seed=r["step"]))
     except (KeyboardInterrupt, FloatingPointError) as error:

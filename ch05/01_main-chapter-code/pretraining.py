@@ -5,6 +5,7 @@ import itertools
 import math
 import tempfile
 import time
+import timeit
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -194,29 +195,24 @@ def pick_precision(device: torch.device, wanted: str = "auto") -> str:
 def matmul_speed(device: torch.device, dtype: torch.dtype,
                  size: int = 512) -> float:
     """The best rate of a square matrix product here, in FLOP/s."""
-    a, best = torch.randn(size, size, device=device).to(dtype), math.inf
-    for _ in range(9):
-        start = time.perf_counter()
-        (a @ a)[0, 0].item()              # .item() waits for the device
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    a = torch.randn(size, size, device=device).to(dtype)
+    times = timeit.repeat(lambda: (a @ a)[0, 0].item(),  # waits for the device
+                          number=1, repeat=9)
+    return 2 * size**3 / min(times)
 
 
 def plot_losses(history: list[dict], floor: float | None = None) -> Any:
     """Loss against tokens seen, and the floor if there is one."""
-    ax = plt.subplots()[1]
+    _, ax = plt.subplots()
     for key, mark in (("train", "-"), ("validation", "o-")):
         seen = [h for h in history if h[key] is not None]
-        ax.plot([h["tokens"] / 1e6 for h in seen], [h[key] for h in seen],
-                mark, lw=1.0, color=COLOURS[key], label=key)
+        ax.semilogy([h["tokens"] / 1e6 for h in seen], [h[key] for h in seen],
+                    mark, color=COLOURS[key], label=key, lw=1)
     if floor is not None:
         ax.axhline(floor, ls="--", color=COLOURS["ink"], label="floor")
-    ax.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)",
-           yscale="log")
-    low, high = ax.get_ylim()
-    ticks = [t for t in (0.2, 0.5, 1, 2, 5, 10) if low < t < high]
-    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
-    ax.minorticks_off()
+    ax.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)")
+    ax.yaxis.set(minor_locator=plt.LogLocator(subs=(2, 3, 5)),
+                 minor_formatter="{x:g}")
     ax.legend()
     return ax
 
@@ -353,28 +349,17 @@ def diversity(texts: list[str]) -> float:
 
 
 @torch.no_grad()
-def temperature_losses(model: nn.Module, batches: list[Batch],
-                       temperatures: Tensor) -> Tensor:
-    """Nats per graded target at each temperature, one reading of all."""
-    device, total = next(model.parameters()).device, 0.0
-    for inputs, targets in batches:
-        graded = targets != IGNORE
-        logits = model(inputs.to(device))[graded.to(device)]   # (N, V)
-        total += torch.stack([nats(logits[None] / t, targets[graded].to(
-            device)[None]) for t in temperatures.tolist()]).cpu()
-    return total / count_graded(batches)
-
-
-@torch.no_grad()
-def calibrate(model: GPTModel, batches: list[Batch]) -> float:
-    """Make temperature 1 the best one on these batches; what it was.
+def calibrate(model: GPTModel, batches: list[Batch],
+              temperatures: Iterable[float]) -> dict[float, float]:
+    """Make the best of these temperatures the new 1; the losses (nats).
 
     The last normalisation is divided by it. Source: Guo et al. 2017, 4.2.
     """
-    model.eval()
-    temperatures = torch.arange(0.8, 1.21, 0.02)
-    losses = temperature_losses(model, batches, temperatures)
-    best = temperatures[losses.argmin()].item()
-    for p in model.final_norm.parameters():
-        p /= best
-    return round(best, 2)
+    norm, losses = list(model.final_norm.parameters()), {}
+    start = nn.utils.parameters_to_vector(norm)
+    for t in temperatures:
+        nn.utils.vector_to_parameters(start / t, norm)
+        losses[t] = evaluate(model, batches)
+    best = min(losses, key=losses.get)
+    nn.utils.vector_to_parameters(start / best, norm)
+    return losses
