@@ -1,53 +1,73 @@
-"""Let a trained model write, token by token as it thinks of them.
+"""Let a model write: the storyteller, your own runs, or GPT-2.
 
     python gpt_generate.py --prompt "One day," --top-p 0.9
-    python gpt_generate.py --checkpoint runs/storyteller-001 --n 3
+    python gpt_generate.py --model gpt2-small --prompt "The sea"
+    python gpt_generate.py --compare storyteller gpt2-small --prompt "One day,"
 """
 import argparse
+import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE)]
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
 import gpt_files as files  # noqa: E402
-from previous_chapters import GPTModel, pick_device  # noqa: E402
+import gpt_models as models  # noqa: E402
+from gpt_download import DownloadError  # noqa: E402
+from previous_chapters import count_parameters, pick_device  # noqa: E402
+
+OPTIONS = [  # name, type, default, what it is
+    ("weights", str, "gpt2", "where GPT-2's weights lie (default gpt2)"),
+    ("prompt", str, "", "how the text begins"),
+    ("temperature", files.between(0, 100, float), 1.0,
+     "0 takes the likeliest token (default 1)"),
+    ("top-k", files.between(1), None, "only the k likeliest"),
+    ("top-p", files.between(1e-9, 1, float), None,
+     "only the likeliest that add up to p"),
+    ("max-new-tokens", files.between(1), 256, "longest text (default 256)"),
+    ("stop", str, None, "end before this text appears"),
+    ("n", files.between(1), 1, "how many texts"),
+    ("seed", files.between(0), None, "the same seed writes the same text"),
+    ("device", str, None, "cpu, cuda or mps (default: the best)"),
+]
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    whole = files.between
     p = files.ShortParser(description=__doc__.split("\n")[0],
-                      prog="gpt_generate.py")
-    p.add_argument("--checkpoint", metavar="RUN",
-                   help="run folder (default: the newest one in runs/)")
-    p.add_argument("--prompt", default="", help="how the text begins")
-    p.add_argument("--temperature", type=whole(0, 100, float), default=1.0,
-                   help="0 takes the likeliest token (default 1)")
-    p.add_argument("--top-k", type=whole(1), help="only the k likeliest")
-    p.add_argument("--top-p", type=whole(1e-9, 1, float),
-                   help="only the likeliest that add up to p")
-    p.add_argument("--max-new-tokens", type=whole(1), default=256)
-    p.add_argument("--stop", help="end before this text appears")
-    p.add_argument("--n", type=whole(1), default=1, help="how many texts")
-    p.add_argument("--seed", type=whole(0), default=None,
-                   help="the same seed writes the same text")
-    p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
+                          prog="gpt_generate.py")
+    which = p.add_mutually_exclusive_group()
+    which.add_argument("--model", metavar="MODEL", help=f"{models.NAMES} "
+                       "(default: the newest run, else the storyteller)")
+    which.add_argument("--compare", nargs="+", metavar="MODEL",
+                       help="let several write, and measure them")
+    which.add_argument("--checkpoint", metavar="RUN", help="a run folder")
+    for name, kind, default, text in OPTIONS:
+        p.add_argument(f"--{name}", type=kind, default=default, help=text)
+    p.add_argument("--download", action="store_true",
+                   help="fetch GPT-2's weights if they are not there")
     p.add_argument("--force-cpu", action="store_true")
     return p.parse_args(argv)
 
 
-def write(args: argparse.Namespace, model: GPTModel, tokenizer,
-          prefix: str) -> None:
-    """Print the prompt and what the model adds to it, as it comes.
+def default_model(args: argparse.Namespace) -> str:
+    """--checkpoint, else the newest run or the storyteller (on stderr)."""
+    if args.checkpoint:
+        return os.path.join(".", args.checkpoint)      # a folder, no name
+    try:
+        name = str(files.newest_run())
+    except ValueError:
+        name = "storyteller"
+    print(f"model: {name} (--model names another)", file=sys.stderr)
+    return name
 
-    The prefix is a space if the model learned texts that begin with one:
-    it belongs to the first word, and is not shown.
-    """
-    prompt = f"{prefix}{args.prompt}"
-    ids = tokenizer.encode_ordinary(prompt.rstrip(" ") if prefix else prompt)
-    generator = torch.Generator(next(model.parameters()).device)
+
+def write(args: argparse.Namespace, writer: models.Writer) -> list[int]:
+    """Print the prompt and what the model adds, as it comes; its ids."""
+    model, tokenizer, prefix = writer
+    generator, seen = torch.Generator(next(model.parameters()).device), []
     if args.seed is None:
         generator.seed()
     else:
@@ -57,36 +77,65 @@ def write(args: argparse.Namespace, model: GPTModel, tokenizer,
             print(f"--- {i + 1}")
         print(args.prompt, end="", flush=True)
         pieces = files.stream_text(
-            model, tokenizer, [tokenizer.eot_token, *ids],
-            args.max_new_tokens, temperature=args.temperature,
+            model, tokenizer, models.encode(writer, args.prompt),
+            args.max_new_tokens, temperature=args.temperature, seen=seen,
             top_k=args.top_k, top_p=args.top_p, generator=generator)
         start = prefix and not args.prompt
         for piece in files.until(pieces, args.stop):
             print(piece.lstrip(" ") if start else piece, end="", flush=True)
             start = False
         print()
+    return seen
+
+
+def compare(args: argparse.Namespace, device: torch.device) -> None:
+    """Let each model write, one below the other, and print a table."""
+    if not (prompt := args.prompt.rstrip(" ")):
+        raise ValueError("--compare measures perplexity on the prompt: give "
+                         "--prompt with at least a word")
+    paths = [models.find(name, args.weights, args.download)
+             for name in args.compare]
+    rows = [("model", "parameters", "perplexity", "bits/byte", "tokens/s")]
+    for name, path in zip(args.compare, paths, strict=True):
+        writer = models.load(name, path, device)
+        perplexity, bits = models.surprise(writer, prompt)
+        print(f"=== {name}")
+        start = time.perf_counter()
+        speed = len(write(args, writer)) / (time.perf_counter() - start)
+        rows.append((name, f"{count_parameters(writer.model):,}",
+                     f"{perplexity:.4g}", f"{bits:.3f}", f"{speed:.0f}"))
+    print("\nPerplexity is per token and tokenizers differ, so compare the "
+          "bits per byte of the prompt.")
+    width = max(len(row[0]) for row in rows)
+    for first, *rest in rows:
+        print(f"{first:{width}}", *(f"{cell:>13}" for cell in rest))
+
+
+def run(args: argparse.Namespace) -> None:
+    device = pick_device("cpu" if args.force_cpu else args.device)
+    if args.compare:
+        compare(args, device)
+        return
+    name = args.model or default_model(args)
+    path = models.find(name, args.weights, args.download)
+    write(args, models.load(name, path, device))
 
 
 def main(argv: list[str] | None = None) -> int:
     args = options(argv)
     try:
-        device = pick_device("cpu" if args.force_cpu else args.device)
-        folder = Path(args.checkpoint or files.newest_run())
-        if folder.is_file():
-            folder = folder.parent
-        model = files.load_model(folder / "model.safetensors", device)
-        tokenizer = files.load_tokenizer(folder, model.cfg["vocab_size"])
-        prefix = files.read_prefix(folder / "model.safetensors")
+        run(args)
+    except BrokenPipeError:                        # its reader has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         print(f"gpt_generate.py: error: {error}", file=sys.stderr)
-        return 2
-    write(args, model, tokenizer, prefix)
+        return 1 if isinstance(error, DownloadError | ConnectionError) else 2
     return 0
 
 
 if __name__ == "__main__":
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8")   # Windows consoles
+    if hasattr(sys.stdout, "reconfigure"):         # Windows consoles
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         raise SystemExit(main())

@@ -1,0 +1,96 @@
+"""Every model that can write, by its name: where it lies, how it is read.
+
+Nothing here is a lesson. The storyteller ships with the course, runs are
+made by gpt_train.py, GPT-2 is brought by gpt_download.py and read by the
+loader of 02_alternative-weight-loading.
+"""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gpt_download as download
+import gpt_files as files
+import pretraining as pt
+import torch
+from previous_chapters import GPTModel, gpt2_encoding
+
+HERE = Path(__file__).resolve().parent
+STORYTELLER = HERE.parents[1] / "shared/checkpoints/storyteller.safetensors"
+NAMES = f"storyteller, {', '.join(download.GPT2)}, or a run folder"
+
+
+class Writer(NamedTuple):
+    """A model, its tokenizer, and what stood before each text it learned."""
+
+    model: GPTModel
+    tokenizer: Any
+    prefix: str = ""
+
+
+def find(name: str, weights: str | Path = "gpt2",
+         fetch: bool = False) -> Path:
+    """Where the weights of a model lie, by its name or run folder.
+
+    weights: the folder for GPT-2's; fetch: download what is not there.
+    ValueError says how to get it, OSError why it could not be fetched.
+    """
+    if name not in download.GPT2:
+        run = Path(name).parent if Path(name).is_file() else Path(name)
+        path = STORYTELLER if name == "storyteller" else (
+            run / "model.safetensors")
+        if not path.is_file():
+            raise ValueError(f"no model {name}: {path} does not exist. Train "
+                             f"one first, or name one of {NAMES}")
+        return path
+    path = download.find_gpt2(name, weights)
+    if path is None and fetch:
+        path = download.fetch_gpt2(name, weights)
+    if path is None:
+        to = "" if str(weights) == "gpt2" else f" --to {weights}"
+        raise ValueError(f"{name} is not in {weights}: run python "
+                         f"gpt_download.py {name}{to}, or add --download")
+    return path
+
+
+def load(name: str, path: Path, device: torch.device) -> Writer:
+    """A model that was found; ValueError if its files do not fit."""
+    if name in download.GPT2:
+        sys.path[:0] = [str(HERE), str(
+            HERE.parent / "02_alternative-weight-loading")]
+        from gpt2_weights import gpt2_model
+        model = gpt2_model(download.GPT2[name][0], path)
+        return Writer(model.to(device).eval(), gpt2_encoding())
+    model = files.load_model(path, device)
+    tokens = ("storyteller" if path == STORYTELLER else "tokenizer")
+    tokenizer = files.load_tokenizer(
+        path.parent, model.cfg["vocab_size"], f"{tokens}.tiktoken")
+    return Writer(model, tokenizer, files.read_prefix(path))
+
+
+def encode(writer: Writer, prompt: str) -> list[int]:
+    """The prompt as in training, <|endoftext|> first.
+
+    The prefix is a space if the model learned texts that begin with one:
+    it belongs to the first word, and is not shown.
+    """
+    text, tokenizer = f"{writer.prefix}{prompt}", writer.tokenizer
+    return [tokenizer.eot_token, *tokenizer.encode_ordinary(
+        text.rstrip(" ") if writer.prefix else text)]
+
+
+@torch.no_grad()
+def surprise(writer: Writer, prompt: str) -> tuple[float, float]:
+    """Perplexity per token, and bits per byte, of a prompt.
+
+    What does not fit into the context is read in windows, each anew.
+    """
+    model, T = writer.model, writer.model.cfg["context_length"]
+    ids = torch.tensor([encode(writer, prompt)],
+                       device=next(model.parameters()).device)    # (1, N + 1)
+    inputs, targets = ids[:, :-1], ids[:, 1:]                     # (1, N)
+    nats = sum(pt.nats(model(x), y).item() for x, y in zip(
+        inputs.split(T, 1), targets.split(T, 1), strict=True))
+    size = len(prompt.encode("utf-8", "replace"))
+    return math.exp(nats / targets.numel()), nats / math.log(2) / size
