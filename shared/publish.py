@@ -1,0 +1,137 @@
+"""Make a run of the pipeline the storyteller that ships with the course.
+
+    python shared/publish.py runs/storyteller-001
+
+Writes shared/checkpoints: the weights, the tokenizer, metrics.json and the
+card, README.md, whose numbers all come from the run. Without a run it writes
+the card again. shared/tests/test_checkpoint.py measures what is claimed.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+SHARED = Path(__file__).resolve().parent
+TARGET = SHARED / "checkpoints"
+COPIED = {"model.safetensors": "storyteller.safetensors",
+          "tokenizer.tiktoken": "storyteller.tiktoken"}
+DROPPED = ("out", "resume", "log", "device")    # of one machine only
+SHOWN = ("layers", "width", "heads", "batch_size", "steps", "rate",
+         "weight_decay", "eval_every", "samples", "seed")
+
+CARD = """# The storyteller
+
+The model from which the later chapters start: a GPT of this course, trained
+on [the story world](../README.md#the-story-world) by
+[the pipeline of chapter 5](../../ch05/03_pretraining-pipeline/README.md).
+It writes short stories about the people of one small town, and knows nothing
+else.
+
+| | |
+| --- | --- |
+| parameters | {parameters:,} |
+| layers, width, heads | {layers}, {width}, {heads} |
+| vocabulary | {vocab_size:,} |
+| context | {context_length} tokens |
+| tokens seen | {tokens_seen:,} |
+| val loss | {val_loss:.4f} nats per token |
+| floor | {floor:.4f} nats per token, the entropy of the world |
+| val loss / floor | {ratio:.4f} |
+| valid stories | {valid_stories:.3f} of {samples} sampled at temperature 1 |
+| calibrated by | {calibrated_by:g} (section 5.7 of the lesson) |
+| time | {seconds:.0f} s on {threads} thread, in {precision} |
+| seed | {seed} |
+| made with | torch {torch} |
+
+| file | what it is |
+| --- | --- |
+| `storyteller.safetensors` | the weights; its header has the configuration |
+| `storyteller.tiktoken` | the vocabulary, in tiktoken's format |
+| `metrics.json` | the run: settings, losses, speed |
+
+Let it write, in the root of the course:
+
+```sh
+python ch05/01_main-chapter-code/gpt_generate.py --model storyteller --n 3
+```
+
+Train it again: the same command makes the same model, bit for bit on the
+same kind of processor with as many threads (`OMP_NUM_THREADS={threads}`), and
+elsewhere one that is as good.
+
+```sh
+python ch05/03_pretraining-pipeline/src/train_gpt.py {options}
+python shared/publish.py runs/storyteller-001
+```
+
+**What it is not.** It has seen stories of one grammar and nothing else: no
+facts, no other style, no other language. Names and events are made up by the
+grammar. Text outside that world it meets with nonsense.
+
+This card is written by `shared/publish.py`; the tests measure loss and
+valid stories again, on stories that are new to the model.
+"""
+
+
+def command(options: dict) -> str:
+    """The options of a run, as they are typed."""
+    return " \\\n    ".join(
+        " ".join(f"--{name.replace('_', '-')} {options[name]}"
+                 for name in part) for part in (SHOWN[:5], SHOWN[5:]))
+
+
+def card(metrics: dict) -> str:
+    """The card of a finished run, from its metrics."""
+    options, config = metrics["options"], metrics["config"]
+    return CARD.format(**config | metrics | {
+        "layers": config["n_layers"], "width": config["emb_dim"],
+        "heads": config["n_heads"], "samples": options["samples"],
+        "options": command(options)})
+
+
+def read_metrics(folder: Path) -> dict:
+    """metrics.json of a finished run; ValueError if it is something else."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} is not a finished run "
+                         f"({type(error).__name__})") from None
+    if metrics.get("valid_stories") is None:
+        raise ValueError(f"{folder} was stopped or tells no stories")
+    return metrics
+
+
+def publish(run: Path, target: Path = TARGET) -> None:
+    """Copy what ships from a run, and write the card."""
+    metrics = read_metrics(run)
+    missing = [name for name in COPIED if not (run / name).is_file()]
+    if missing:
+        raise ValueError(f"{run} lacks {', '.join(missing)}")
+    target.mkdir(exist_ok=True)
+    for name in DROPPED:
+        metrics["options"].pop(name, None)
+    for name, goal in COPIED.items():
+        shutil.copyfile(run / name, target / goal)
+    (target / "metrics.json").write_text(
+        json.dumps(metrics, indent=1) + "\n", "utf-8", newline="\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("run", nargs="?", help="a finished run of train_gpt.py")
+    args = p.parse_args(argv)
+    try:
+        if args.run is not None:
+            publish(Path(args.run))
+        text = card(read_metrics(TARGET))
+    except (ValueError, OSError) as error:
+        print(f"publish.py: error: {error}", file=sys.stderr)
+        return 2
+    (TARGET / "README.md").write_text(text, "utf-8", newline="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,113 @@
+"""The shipped storyteller, measured again on stories that are new to it."""
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1]
+FOLDER = SHARED / "checkpoints"
+CODE = SHARED.parent / "ch05" / "01_main-chapter-code"
+CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def pt(load_module):
+    return load_module(CODE, "pretraining")
+
+
+@pytest.fixture(scope="module")
+def files(load_module):
+    return load_module(CODE, "gpt_files")
+
+
+@pytest.fixture(scope="module")
+def world():
+    sys.path.append(str(SHARED))
+    try:
+        import storyworld
+    finally:
+        sys.path.remove(str(SHARED))
+    return storyworld
+
+
+@pytest.fixture(scope="module")
+def teller(files):
+    """The model and its tokenizer."""
+    model = files.load_model(FOLDER / "storyteller.safetensors")
+    size = model.cfg["vocab_size"]
+    return model, files.load_tokenizer(FOLDER, size, "storyteller.tiktoken")
+
+
+def card(name: str) -> float:
+    """A number of the card's table."""
+    row = re.search(rf"^\| {name} \| ([\d.,]+)", CARD, re.M)
+    return float(row[1].replace(",", ""))
+
+
+def test_it_is_small_and_complete(files, teller):
+    model, tokenizer = teller
+    path = FOLDER / "storyteller.safetensors"
+    assert path.stat().st_size <= 12e6
+    assert files.read_prefix(path) == " "
+    assert tokenizer.n_vocab == model.cfg["vocab_size"] == card("vocabulary")
+    assert files.count_parameters(model) == card("parameters")
+    metrics = json.loads((FOLDER / "metrics.json").read_text("utf-8"))
+    assert metrics["config"] == model.cfg
+    for name in ("val_loss", "floor"):
+        assert abs(metrics[name] - card(name.replace("_", " "))) < 1e-4
+
+
+def test_its_loss_is_close_to_the_floor(pt, world, teller):
+    model, tokenizer = teller
+    stories = world.corpus(1000, "validation", seed=2024)
+    batches = pt.bucket_batches(
+        pt.story_rows([s.text for s in stories], tokenizer), 50)
+    floor = sum(s.nll for s in stories) / pt.count_graded(batches)
+    loss = pt.evaluate(model, batches)
+    assert 0.998 < loss / floor <= 1.02
+
+
+def test_its_stories_are_valid(pt, world, teller):
+    texts = [text for seed in range(5)
+             for text in pt.sample_texts(*teller, 100, seed)]
+    valid, reasons = pt.judge_texts(texts, world.parse)
+    assert valid >= 0.95, reasons
+    assert len(set(texts)) > 495                 # and they are different
+
+
+def test_temperature_one_is_its_best(pt, files, world, teller):
+    model = files.load_model(FOLDER / "storyteller.safetensors")
+    rows = pt.story_rows(
+        [s.text for s in world.corpus(300, "validation", 7)], teller[1])
+    losses = pt.calibrate(model, pt.bucket_batches(rows, 50), [0.9, 1, 1.1])
+    assert min(losses, key=losses.get) == 1
+
+
+def test_the_card_is_written_from_the_run(load_module, tmp_path, capsys):
+    publish = load_module(SHARED, "publish")
+    metrics = json.loads((FOLDER / "metrics.json").read_text("utf-8"))
+    assert CARD == publish.card(metrics)
+    for name in publish.COPIED:
+        (tmp_path / name).write_bytes(b"as it is")
+    metrics["options"]["out"] = str(tmp_path)
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+    publish.publish(tmp_path, tmp_path / "goal")
+    shipped = (tmp_path / "goal" / "metrics.json").read_text("utf-8")
+    assert json.loads(shipped) == json.loads(
+        (FOLDER / "metrics.json").read_text("utf-8"))
+    assert publish.main([str(tmp_path / "none")]) == 2
+    assert "none is not a finished run" in capsys.readouterr().err
+
+
+def test_the_cards_command_is_that_of_the_run():
+    """test_readme.py sees to it that train_gpt.py knows these options."""
+    command = re.search(r"train_gpt.py (.+?)\npython", CARD, re.S)[1]
+    words = command.replace("\\\n", " ").split()
+    told = dict(zip(words[::2], words[1::2], strict=True))
+    metrics = json.loads((FOLDER / "metrics.json").read_text("utf-8"))
+    assert len(told) == 10
+    for name, value in told.items():
+        option = name.removeprefix("--").replace("-", "_")
+        assert float(value) == metrics["options"][option]
