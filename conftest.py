@@ -29,6 +29,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent
 SHARED = ROOT / "shared"
+MAIN_FOLDER = "01_main-chapter-code"
 
 # Two processes finish sooner when neither is left with a long file at the
 # end: these are handed out first, in this order.
@@ -67,11 +68,14 @@ def import_file(path: Path) -> ModuleType:
 @contextlib.contextmanager
 def neighbours(folder: Path, source: str) -> Iterator[None]:
     """Within this, the modules of `folder` that `source` imports are known
-    by their plain names; afterwards all is as before."""
+    by their plain names; afterwards all is as before. What a bonus folder
+    lacks is looked for in its chapter's main folder."""
     here = {}
     for name in imported_modules(source):
-        if (folder / f"{name}.py").is_file():
-            here[name] = import_file(folder / f"{name}.py")
+        for home in (folder, folder.parent / MAIN_FOLDER):
+            if (home / f"{name}.py").is_file():
+                here[name] = import_file(home / f"{name}.py")
+                break
     before = {name: sys.modules.get(name) for name in here}
     sys.modules.update(here)
     try:

@@ -10,8 +10,12 @@ gpt` in the first code cell names that module. From the main notebooks come
     chNN/01_main-chapter-code/<module>.py           what the chapter built
     chNN/01_main-chapter-code/previous_chapters.py  what it stands on
 
-and from each exercise-solutions.ipynb comes exercises.ipynb, without what
-lies between `### BEGIN SOLUTION` and `### END SOLUTION`.
+and from any other notebook of a chapter whose first code cell has a
+default_exp its module, in the same folder. It stands on its chapter's main
+notebook (`from pretraining import ...`) and on the chapters before, and later
+chapters find it in previous_chapters.py, below the chapter's main part.
+From each exercise-solutions.ipynb comes exercises.ipynb, without what lies
+between `### BEGIN SOLUTION` and `### END SOLUTION`.
 
 An exported cell holds imports, definitions and constants. Each name has one
 owner: whoever redefines a name says `#| export replaces=NAME`. Whatever
@@ -93,9 +97,10 @@ MESSAGES = {
     "'#| default_exp gpt', say",
     "directive": "cannot read '#| {line}': write '#| export', "
     "'#| export replaces=NAME' or '#| default_exp MODULE'",
+    "elsewhere": "{name} does not come from {module}: {remedy}",
     "first": "default_exp belongs into the first code cell",
-    "flat": "'{line}': import names of previous_chapters without 'as', "
-    "because later chapters see one flat module",
+    "flat": "'{line}': import names of {module} without 'as', because later "
+    "chapters see one flat module",
     "import": "'{line}': name the module in full and each name you import",
     "magic": "'{line}' is a magic or shell line: move it to a cell without "
     "#| export",
@@ -116,10 +121,11 @@ MESSAGES = {
     "runs": "'{line}' would run whenever the module is imported, and an "
     "exported cell holds only imports, definitions and constants: move it "
     "to a cell without #| export",
-    "second": "a second default_exp: a chapter has one module",
+    "second": "a second default_exp: a notebook has one module",
     "syntax": "syntax error in line {number}, '{line}': {error}",
     "taken": "{name} is already exported by {where}: write '#| export "
     "replaces={name}' or rename it",
+    "twin": "{name} is already the module of {where}: choose another name",
     "two things": "{name} is imported from {module} here and from {other} "
     "elsewhere: write 'as' with another name",
     "shadow": "{name} is also imported from {module}: rename one of the two",
@@ -291,16 +297,23 @@ class Piece:
 
 @dataclass
 class Chapter:
-    """What the main notebook of one chapter exports."""
+    """What one notebook of a chapter, usually its main one, exports."""
 
     label: str
     notebook: str
     folder: Path
+    main: Chapter | None = None  # what a bonus notebook stands on
     module: str = ""
     doc: str = ""
     cells: list[Cell] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     imports: dict[Import, Cell] = field(default_factory=dict)
+
+    @property
+    def flat(self) -> set[str]:
+        """The generated modules from which it imports."""
+        own = {self.main.module} - {""} if self.main else set()
+        return {"previous_chapters"} | own
 
     def used_imports(self) -> dict[Import, Cell]:
         """Without those that only the lesson needs."""
@@ -478,17 +491,39 @@ def find_notebooks(root: Path) -> list[Path]:
     ]
 
 
+def find_bonus(main: Path) -> list[Path]:
+    """The other notebooks of a chapter that name a module, in order."""
+    found = sorted(main.parent.parent.glob("[0-9][0-9]_*/*.ipynb"))
+    return [path for path in found if path != main and names_module(path)]
+
+
+def names_module(path: Path) -> bool:
+    """Whether a notebook's first code cell has a `#| default_exp`."""
+    first = read_cells(path, path.parent)[:1]
+    lines = [line for cell in first for line in cell.directives]
+    return any(line.startswith("default_exp") for line in lines)
+
+
 def read_chapters(root: Path, faults: Faults) -> list[Chapter]:
-    """What the main notebooks export, chapter by chapter."""
-    return [read_chapter(path, root, faults) for path in find_notebooks(root)]
+    """What the notebooks export: each chapter's main one, then its others."""
+    chapters = []
+    for path in find_notebooks(root):
+        main = read_chapter(path, root, faults)
+        chapters.append(main)
+        for bonus in find_bonus(path):
+            chapters.append(read_chapter(bonus, root, faults, main))
+    return chapters
 
 
-def read_chapter(path: Path, root: Path, faults: Faults) -> Chapter:
-    """What a chapter's main notebook exports."""
+def read_chapter(
+    path: Path, root: Path, faults: Faults, main: Chapter | None = None
+) -> Chapter:
+    """What a chapter's main notebook, or another that has one, exports."""
     chapter = Chapter(
-        label=path.stem,
+        label=main.label if main else path.stem,
         notebook=path.relative_to(root).as_posix(),
         folder=path.parent,
+        main=main,
         cells=read_cells(path, root),
     )
     for cell in chapter.cells:
@@ -595,7 +630,7 @@ def take_statement(piece: Piece, chapter: Chapter, faults: Faults) -> None:
     """Sort one statement: import, definition, docstring, or fault."""
     node, cell = piece.node, piece.cell
     if is_import(node):
-        for entry in read_import(piece, faults):
+        for entry in read_import(piece, chapter.flat, faults):
             chapter.imports.setdefault(entry, cell)
     elif is_text(node):
         if cell.number == 1 and not chapter.pieces and not chapter.doc:
@@ -609,7 +644,9 @@ def take_statement(piece: Piece, chapter: Chapter, faults: Faults) -> None:
         faults.add(cell, "runs", line=line)
 
 
-def read_import(piece: Piece, faults: Faults) -> Iterator[Import]:
+def read_import(
+    piece: Piece, flat: set[str], faults: Faults
+) -> Iterator[Import]:
     """The names that an import statement binds."""
     node, line = piece.node, ast.unparse(piece.node)
     if isinstance(node, ast.Import):
@@ -619,8 +656,8 @@ def read_import(piece: Piece, faults: Faults) -> Iterator[Import]:
     for alias in node.names:
         if node.level or alias.name == "*":
             faults.add(piece.cell, "import", line=line)
-        elif node.module == "previous_chapters" and alias.asname:
-            faults.add(piece.cell, "flat", line=line)
+        elif node.module in flat and alias.asname:
+            faults.add(piece.cell, "flat", line=line, module=node.module)
         else:
             yield Import(node.module, alias.name, alias.asname)
 
@@ -758,7 +795,7 @@ class Module:
 
     parts: list[tuple[Chapter, list[Piece]]]
     imports: dict[Import, Cell]
-    available: set[str]  # what previous_chapters offers
+    available: dict[str, set[str]]  # what other generated modules offer
 
     @property
     def pieces(self) -> list[Piece]:
@@ -790,10 +827,25 @@ def check_imports(module: Module, faults: Faults) -> None:
         if name in owners:
             owner = pieces[owners[name]].cell
             faults.add(owner, "shadow", name=name, module=source)
-        if source == "previous_chapters" and entry.name is None:
-            faults.add(cell, "flat", line=f"import {source}")
-        elif source == "previous_chapters" and name not in module.available:
-            faults.add(cell, "previous", name=name)
+        if source in module.available:
+            check_own_import(entry, cell, module.available, faults)
+
+
+def check_own_import(
+    entry: Import, cell: Cell, available: dict[str, set[str]], faults: Faults
+) -> None:
+    """An import from a generated module must find its name there."""
+    name, source = entry.name, entry.module
+    homes = [home for home, names in available.items() if name in names]
+    if name is None:
+        faults.add(cell, "flat", line=f"import {source}", module=source)
+    elif not homes and source == "previous_chapters":
+        faults.add(cell, "previous", name=name)
+    elif source not in homes:
+        remedy = "correct the import"
+        if homes:
+            remedy = f"write 'from {homes[0]} import {name}'"
+        faults.add(cell, "elsewhere", name=name, module=source, remedy=remedy)
 
 
 def check_names(module: Module, faults: Faults) -> None:
@@ -807,12 +859,15 @@ def check_names(module: Module, faults: Faults) -> None:
                 faults.add(piece.cell, "undefined", name=name, remedy=remedy)
 
 
-def find_remedy(name: str, chapter: Chapter, available: set[str]) -> str:
+def find_remedy(
+    name: str, chapter: Chapter, available: dict[str, set[str]]
+) -> str:
     """How to make an undefined name known."""
     if name == "main":
         return "previous_chapters.py has no main, so only main may use it"
-    if name in available:
-        return f"write 'from previous_chapters import {name}'"
+    for source, names in available.items():
+        if name in names:
+            return f"write 'from {source} import {name}'"
     for cell in chapter.cells:
         if name in defined_names(cell):
             return f"cell {cell.number} defines it: write '#| export' there"
@@ -883,9 +938,24 @@ def own_module(chapter: Chapter, earlier: dict[str, Piece]) -> Module:
     imports = {
         entry: cell
         for entry, cell in chapter.used_imports().items()
-        if entry.module != "previous_chapters" or entry.name not in names
+        if entry.module not in chapter.flat or entry.name not in names
     }
-    return Module([(chapter, chapter.pieces)], imports, set(earlier))
+    parts = [(chapter, chapter.pieces)]
+    return Module(parts, imports, offered_names(chapter, earlier))
+
+
+def offered_names(
+    chapter: Chapter, earlier: dict[str, Piece]
+) -> dict[str, set[str]]:
+    """The names that a chapter may import, by generated module."""
+    found: dict[str, set[str]] = {source: set() for source in chapter.flat}
+    for name, piece in earlier.items():
+        home = piece.cell.notebook
+        if chapter.main and home == chapter.main.notebook:
+            found[chapter.main.module].add(name)
+        elif not home.startswith(f"{chapter.label}/"):
+            found["previous_chapters"].add(name)
+    return found
 
 
 def merged_module(chapters: list[Chapter]) -> Module:
@@ -895,9 +965,9 @@ def merged_module(chapters: list[Chapter]) -> Module:
         pieces = [p for p in chapter.pieces if p.names != ["main"]]
         parts.append((chapter, pieces))
         for entry, cell in keep_used(chapter.imports, pieces).items():
-            if entry.module != "previous_chapters":
+            if entry.module not in chapter.flat:
                 imports.setdefault(entry, cell)
-    return Module(parts, imports, set())
+    return Module(parts, imports, {})
 
 
 def header_of(notebooks: list[str]) -> str:
@@ -914,13 +984,14 @@ def build_modules(root: Path, faults: Faults) -> dict[Path, str]:
     final: dict[str, Piece] = {}
     done: list[Chapter] = []
     for chapter in read_chapters(root, faults):
-        if chapter.label >= "ch03":
+        if chapter.main is None and chapter.label >= "ch03":
             merged = merged_module(done)
             check_module(merged, faults)
             header = header_of([before.notebook for before in done])
             target = chapter.folder / "previous_chapters.py"
             files[target] = write_module(header, merged, banners=True)
         if chapter.module:
+            check_twins(chapter, done, faults)
             settle_owners(chapter, final, faults)
             module = own_module(chapter, final)
             check_module(module, faults)
@@ -929,6 +1000,14 @@ def build_modules(root: Path, faults: Faults) -> dict[Path, str]:
             files[target] = write_module(header, module, chapter.doc)
             add_chapter(chapter, done, final, faults)
     return files
+
+
+def check_twins(chapter: Chapter, done: list[Chapter], faults: Faults) -> None:
+    """Scripts find modules by their plain names, so each has its own."""
+    for before in done:
+        if before.module == chapter.module:
+            place = {"name": chapter.module, "where": before.notebook}
+            faults.add(chapter.cells[0], "twin", **place)
 
 
 def add_chapter(
@@ -1074,7 +1153,7 @@ def build(root: Path) -> tuple[dict[Path, str], Faults]:
 
 def find_stale(root: Path, files: dict[Path, str]) -> list[Path]:
     """Modules that were generated once and that no notebook makes now."""
-    found = sorted(root.glob(f"ch*/{CODE_FOLDER}/*.py"))
+    found = sorted(root.glob("ch*/[0-9][0-9]_*/*.py"))
     return [
         path
         for path in found

@@ -194,6 +194,147 @@ def test_generated_modules_can_be_imported(export, tmp_path):
     assert run.returncode == 4
 
 
+# ---- Bonus notebooks -----------------------------------------------------
+
+BONUS = "ch03/02_bonus_more/more.ipynb"
+BONUS_FIRST = (
+    FIRST.format("more") + "import os, sys\nimport torch.nn as nn\n"
+    'sys.path.append("../01_main-chapter-code")\n'
+    "from attention import Head, twice\n"
+    "from previous_chapters import SIZE, words"
+)
+BONUS_CODE = """#| export
+class Heads(Head):
+    size = SIZE * 3
+
+
+def both(text):
+    return os.name, [twice(word) for word in words(text)]
+
+
+def main(argv=None):
+    return both("a")"""
+
+
+@pytest.fixture
+def bonus(course):
+    """Chapter 3 has another notebook that exports, and one that does not."""
+    save(course / BONUS, BONUS_FIRST, "1 + 1", BONUS_CODE)
+    save(course / "ch03/02_bonus_more/plain.ipynb", "print(1)")
+    return course
+
+
+def test_module_of_a_bonus_notebook(export, bonus):
+    assert export.main(["--root", str(bonus)]) == 0
+    assert text(bonus, "ch03/02_bonus_more/more.py") == HEADER.format(
+        BONUS
+    ) + (
+        "\nimport os\n\nfrom attention import Head, twice\n"
+        "from previous_chapters import SIZE, words\n\n\n"
+        + BONUS_CODE.removeprefix("#| export\n")
+        + '\n\n\nif __name__ == "__main__":\n'
+        "    raise SystemExit(main())\n"
+    )
+    assert not (bonus / "ch03/02_bonus_more/previous_chapters.py").exists()
+    assert not (bonus / "ch03/02_bonus_more/plain.py").exists()
+    assert export.main(["--root", str(bonus), "--check"]) == 0
+
+
+def test_later_chapters_hold_it_below_the_main_part(export, bonus):
+    before = "ch03/01_main-chapter-code/previous_chapters.py"
+    assert export.main(["--root", str(bonus)]) == 0
+    made = text(bonus, "ch04/01_main-chapter-code/previous_chapters.py")
+    parts = [line for line in made.splitlines() if "# ----" in line]
+    assert parts == [
+        "# ---- ch02: text_data ----",
+        "# ---- ch03: attention ----",
+        "# ---- ch03: more ----",
+    ]
+    assert f"and {CH03}\n#            and {BONUS}\n# Do not" in made
+    assert "from attention" not in made and "def main" not in made
+    assert "\n\nclass Heads(Head):\n    size = SIZE * 3\n" in made
+    assert "Heads" not in text(bonus, before)
+    compile(made, "made", "exec")
+
+
+def test_a_bonus_notebook_may_replace(export, bonus):
+    save(
+        bonus / BONUS,
+        FIRST.format("more") + "from attention import twice",
+        "#| export replaces=twice\ndef twice(x):\n    return 3 * x",
+    )
+    assert export.main(["--root", str(bonus)]) == 0
+    own = text(bonus, "ch03/02_bonus_more/more.py")
+    main = text(bonus, "ch03/01_main-chapter-code/attention.py")
+    made = text(bonus, "ch04/01_main-chapter-code/previous_chapters.py")
+    assert "return 3 * x" in own and "from attention" not in own
+    assert "return x + x" in main
+    assert "return 3 * x" in made and "return x + x" not in made
+
+
+BONUS_FAULTS = [
+    ("+from attention import Head as H", "+def f(): return H",
+     "cell 2: 'from attention import Head as H': import names of attention"),
+    ("+import attention", "+def f(): return attention.Head",
+     "cell 2: 'import attention': import names of attention without 'as'"),
+    ("+from attention import Tail", "+def f(): return Tail",
+     "cell 2: Tail does not come from attention: correct the import"),
+    ("+from previous_chapters import twice", "+def f(): return twice",
+     "cell 2: twice does not come from previous_chapters: write "
+     "'from attention import twice'"),
+    ("+from attention import words", "+def f(): return words",
+     "cell 2: words does not come from attention: write "
+     "'from previous_chapters import words'"),
+    ("+from previous_chapters import zork", "+def f(): return zork",
+     "cell 2: no earlier chapter exports zork: correct the import"),
+    ("1", "+def f(): return Head",
+     "cell 3: Head is not defined: write 'from attention import Head'"),
+    ("1", "+class Head: pass",
+     f"cell 3: Head is already exported by {CH03}, cell 4"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "second", "message"), BONUS_FAULTS)
+def test_fault_of_a_bonus_notebook(
+    export, bonus, capsys, first, second, message
+):
+    cells = [c.replace("+", "#| export\n", 1) for c in (first, second)]
+    save(bonus / BONUS, "#| default_exp more", *cells)
+    assert export.main(["--root", str(bonus)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert len([x for x in said if x.startswith(f"{BONUS}, {message}")]) == 1
+    assert all(line.startswith(f"{BONUS}, cell ") for line in said), said
+    assert list(bonus.rglob("*.py")) == []
+
+
+@pytest.mark.parametrize("name", ["attention", "text_data"])
+def test_two_modules_of_one_name(export, bonus, capsys, name):
+    save(bonus / BONUS, FIRST.format(name), "#| export\nX = 1")
+    assert export.main(["--root", str(bonus)]) == 1
+    assert f"{BONUS}, cell 1: {name} is already the module of ch0" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_bonus_module_without_its_notebook_is_removed(export, bonus):
+    assert export.main(["--root", str(bonus)]) == 0
+    (bonus / BONUS).unlink()
+    assert export.main(["--root", str(bonus), "--check"]) == 1
+    assert export.main(["--root", str(bonus)]) == 0
+    assert not (bonus / "ch03/02_bonus_more/more.py").exists()
+
+
+def test_neighbours_are_found_in_the_main_folder(load_module, bonus, export):
+    """conftest.py: a bonus module's imports are those of its own chapter."""
+    save(
+        bonus / BONUS,
+        FIRST.format("more") + "from previous_chapters import SIZE",
+        "#| export\nTHREE = SIZE + 1",
+    )
+    assert export.main(["--root", str(bonus)]) == 0
+    assert load_module(bonus / "ch03/02_bonus_more", "more").THREE == 3
+
+
 # ---- Imports -------------------------------------------------------------
 
 MODULES = """os sys re math json collections collections.abc functools torch
