@@ -1,0 +1,102 @@
+"""The command line of train_gpt.py, and what a resumed run may change."""
+
+import argparse
+import os
+
+import gpt_files as files
+
+HUGE = float("inf")
+NUMBERS = [  # name, type, lowest, highest, default, what it is
+    ("vocab-size", int, 257, HUGE, 2048, "tokens of our own tokenizer"),
+    ("context-length", int, 2, HUGE, 256, "longest text in tokens"),
+    ("layers", int, 1, HUGE, 2, "transformer blocks"),
+    ("heads", int, 1, HUGE, 4, "attention heads"),
+    ("width", int, 1, HUGE, 256, "channels of the embedding"),
+    ("dropout", float, 0, 0.99, 0.0, "share of numbers zeroed"),
+    ("steps", int, 1, HUGE, None, "optimizer steps (default 9000)"),
+    ("epochs", float, 1e-9, HUGE, None, "times through the data (stories: "
+     "2048 new ones each); --steps goes first"),
+    ("batch-size", int, 1, HUGE, 8, "texts per batch, of all processes"),
+    ("accumulate", int, 1, HUGE, 1, "batches per step"),
+    ("rate", float, 0, HUGE, 1.7e-3, "highest learning rate"),
+    ("warmup", int, 0, HUGE, 100, "steps until the highest rate"),
+    ("cooldown", float, 0, 1, 0.2, "share of the steps that wsd decays"),
+    ("weight-decay", float, 0, HUGE, 0.01, "of matrices"),
+    ("clip", float, 1e-9, HUGE, 1.0, "longest gradient"),
+    ("eval-every", int, 1, HUGE, 1000, "steps between evaluations"),
+    ("eval-stories", int, 1, HUGE, 500, "held-out stories"),
+    ("samples", int, 1, HUGE, 200, "texts to sample at the end"),
+    ("checkpoint-every", int, 1, HUGE, 1000, "steps between checkpoints"),
+    ("keep", int, 1, HUGE, 3, "how many of them stay"),
+    ("seed", int, 0, HUGE, 123, "of weights, data and samples"),
+]
+CHOICES = [  # name, choices, default, what it is
+    ("tokenizer", ["own", "gpt2"], "own", "of stories and texts"),
+    ("start", ["copying", "gpt2"], "copying",
+     "how the weights start (section 5.5)"),
+    ("schedule", ["cosine", "wsd"], "cosine",
+     "wsd: warm-up, stable, decay; it can be prolonged"),
+    ("precision", ["auto", "fp32", "bf16", "fp16"], "auto",
+     "auto: what is faster here"),
+    ("documents", ["cross", "inside"], "cross",
+     "token files: may a window hold parts of several documents?"),
+    ("parallel", ["none", "ddp", "fsdp"], "none",
+     "how the processes of torchrun share the work"),
+]
+# These change what is written, not what is learned.
+HARMLESS = {"out", "resume", "log", "checkpoint_every", "keep", "samples",
+            "eval_every", "epochs", "steps"}   # steps: see build.prolonged
+
+
+WORDS = [  # name, default, what it is
+    ("data", "stories", "stories (default), a UTF-8 .txt, or a token file "
+     ".bin of prepare_data.py"),
+    ("out", None, "the run's folder (default: runs/NAME-001)"),
+    ("resume", None, "go on with a run, exactly: its folder or one of its "
+     "checkpoints; its options need not be repeated"),
+    ("device", None, "cpu, cuda or mps (default: the best)"),
+    ("log", "csv", "csv, tensorboard, wandb: several with commas"),
+]
+FLAGS = [
+    ("force-cpu", "train on the CPU"),
+    ("checkpointing", "recompute activations: less memory, a third more "
+     "work"),
+    ("compile", "torch.compile the model and the loss"),
+]
+
+
+def parser() -> files.ShortParser:
+    """The command line; processes is how many torchrun has started."""
+    p = files.ShortParser(prog="train_gpt.py", allow_abbrev=False,
+                          description="Pretrain a GPT: see README.md.")
+    for name, default, text in WORDS:
+        p.add_argument(f"--{name}", default=default, help=text,
+                       metavar=name.upper())
+    for name, text in FLAGS:
+        p.add_argument(f"--{name}", action="store_true", help=text)
+    for name, choices, default, text in CHOICES:
+        p.add_argument(f"--{name}", choices=choices, default=default,
+                       help=f"{text} (default {default})")
+    for name, kind, low, high, default, text in NUMBERS:
+        note = "" if default is None else f" (default {default})"
+        p.add_argument(f"--{name}", type=files.between(low, high, kind),
+                       default=default, metavar="N", help=f"{text}{note}")
+    p.set_defaults(processes=int(os.environ.get("WORLD_SIZE", 1)))
+    return p
+
+
+def changes(stored: dict, given: dict) -> list[str]:
+    """The options that would change the result, with both values."""
+    return [f"--{name.replace('_', '-')} (was {stored[name]}, now "
+            f"{given[name]})" for name in stored
+            if name not in HARMLESS and stored[name] != given.get(name)]
+
+
+def check_resumed(stored: dict, args: argparse.Namespace) -> None:
+    """ValueError, naming them, if options differ from those of the run."""
+    if args.out is not None:
+        raise ValueError("--resume goes on in the run's own folder: leave "
+                         "--out away")
+    if different := changes(stored, vars(args)):
+        raise ValueError("a resumed run keeps its options, but these "
+                         f"differ: {', '.join(different)}")

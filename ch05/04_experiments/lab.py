@@ -1,0 +1,165 @@
+"""What the experiments share: a small world, a small model, one run.
+
+Three notebooks stand on this file: experiments.ipynb beside it,
+../05_learning-rate-schedulers and ../06_hyperparameter-search. It holds no
+lesson: worlds, models and the training loop are those of ch05.ipynb, only
+smaller, so that a run takes a second or two.
+"""
+
+import itertools
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CHAPTER = Path(__file__).resolve().parents[1] / "01_main-chapter-code"
+sys.path[:0] = [str(CHAPTER), str(CHAPTER.parents[1] / "shared")]
+import pretraining as pt  # noqa: E402
+import storyworld  # noqa: E402
+from previous_chapters import GPTModel  # noqa: E402
+
+SMALL = {
+    "context_length": 128, "emb_dim": 64, "n_heads": 2, "n_layers": 1,
+    "drop_rate": 0.0, "qkv_bias": False, "tie_weights": True,
+}
+
+
+@dataclass
+class World:
+    """A grammar with a corpus and a judge, like storyworld itself."""
+
+    grammar: storyworld.Grammar
+
+    def __post_init__(self) -> None:
+        self.compiled = storyworld.compile_grammar(self.grammar)
+
+    def corpus(self, n: int, split: str = "train", seed: int = 0) -> list:
+        """n stories of a split, from seeds that no other split uses."""
+        return [storyworld.story(number, self.compiled) for number in
+                storyworld.corpus_seeds(n, split, seed)]
+
+    def parse(self, text: str) -> storyworld.Parse:
+        """Whether a text is a story of this world, and if not, why."""
+        return storyworld.parse(text, self.compiled)
+
+
+def corner(words: int = 6, plots: Iterable[str] = ("race", "secret"),
+           **changed: str) -> World:
+    """A corner of the town: few plots, few words of each kind.
+
+    changed: other words for a kind, as in colour="crimson teal".
+    ValueError if the town has no such kind or plot.
+    """
+    fact, tables = storyworld.TOWN.plots
+    known = {plot[1] for table in tables.values() for plot in table}
+    strange = sorted({*changed} - {*storyworld.TOWN.words})
+    strange += sorted({*plots} - known)
+    if strange or words < 2:
+        raise ValueError(f"words={words}, unknown kinds or plots {strange}")
+    kept = {sky: [plot for plot in table if plot[1] in plots]
+            for sky, table in tables.items()}
+    few = {kind: " ".join(text.split()[:words])
+           for kind, text in storyworld.TOWN.words.items()}
+    return World(replace(storyworld.TOWN, plots=(fact, kept),
+                         words=few | changed))
+
+
+@dataclass
+class Bench:
+    """A world made ready: tokens, training rows, held-out batches, floor."""
+
+    world: Any
+    tokenizer: Any
+    rows: list[list[int]]
+    validation: list[pt.Batch]
+    floor: float                # nats per token
+
+
+def prepare(world: Any, tokenizer: Any = None, train: int = 3000,
+            held_out: int = 200, vocab_size: int = 900) -> Bench:
+    """Stories of a world as rows and batches, with the floor of the latter.
+
+    Without a tokenizer, one is trained on the training stories.
+    """
+    texts = [one.text for one in world.corpus(train)]
+    tokenizer = tokenizer or pt.own_tokenizer(texts, vocab_size)
+    stories = world.corpus(held_out, "validation")
+    rows = pt.story_rows([one.text for one in stories], tokenizer)
+    validation = pt.bucket_batches(rows, 50)
+    floor = sum(one.nll for one in stories) / pt.count_graded(validation)
+    return Bench(world, tokenizer, pt.story_rows(texts, tokenizer),
+                 validation, floor)
+
+
+def small_model(tokenizer: Any, seed: int, **changes: Any) -> GPTModel:
+    """A small GPT that starts by copying; changes: of the configuration."""
+    torch.manual_seed(seed)
+    cfg = {"vocab_size": tokenizer.n_vocab, **SMALL, **changes}
+    return pt.start_copying(GPTModel(cfg))
+
+
+def endless(rows: list[list[int]], batch_size: int, seed: int
+            ) -> Iterator[pt.Batch]:
+    """Batches of rows, shuffled anew in each epoch, of similar length."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(rows), generator=generator).tolist()
+        for i in range(0, len(rows), 12 * batch_size):
+            part = [rows[j] for j in order[i:i + 12 * batch_size]]
+            yield from pt.bucket_batches(part, batch_size, generator)
+
+
+def learn(model: GPTModel, batches: Iterator[pt.Batch], plan: Callable,
+          weight_decay: float = 0.01, **how: Any) -> list[float]:
+    """Train by a plan (plan.steps, plan(step) is the rate); the losses.
+
+    The loss of a step is in nats per graded target. how: as for pt.train.
+    """
+    optimizer = pt.make_optimizer(model, weight_decay)
+    return [record["train"] for record in
+            pt.train(model, optimizer, batches, plan, **how)]
+
+
+def watch(model: GPTModel, batches: Iterator[pt.Batch], plan: Callable,
+          held: list[pt.Batch], every: int = 20) -> list[tuple[float, float]]:
+    """Train like learn; (training, held-out) loss every so many steps."""
+    optimizer = pt.make_optimizer(model, 0.01)
+    return [(record["train"], pt.evaluate(model, held))
+            for record in pt.train(model, optimizer, batches, plan)
+            if record["step"] % every == 0]
+
+
+def claim(what: str, holds: Any) -> None:
+    """Print a finding and that it holds; AssertionError if it does not."""
+    print(f"{what}: {bool(holds)}")
+    if not holds:
+        raise AssertionError(f"not so here: {what}")
+
+
+def smooth(losses: list[float], width: int = 10) -> list[float]:
+    """Means over neighbouring steps, for curves that can be read."""
+    return [statistics.fmean(losses[i:i + width])
+            for i in range(len(losses) - width + 1)]
+
+
+def noise(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and standard deviation of what several seeds gave."""
+    values = list(values)
+    if len(values) < 2:
+        raise ValueError(f"noise needs two seeds or more, got {values}")
+    return statistics.fmean(values), statistics.stdev(values)
+
+
+def table(rows: Iterable[Iterable], heads: Iterable[str]) -> str:
+    """Rows as lines with columns in line, the first column to the left."""
+    cells = [[str(cell) for cell in row] for row in (heads, *rows)]
+    wide = [max(map(len, column)) for column in
+            itertools.zip_longest(*cells, fillvalue="")]
+    return "\n".join("  ".join(
+        cell.ljust(w) if i == 0 else cell.rjust(w)
+        for i, (cell, w) in enumerate(zip(row, wide, strict=True)))
+        for row in cells)
