@@ -19,7 +19,7 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 def blocks(text: str) -> list[list[str]]:
     """The shell blocks of a Markdown text, each as its command lines."""
     return [
-        [line for line in block.splitlines()
+        [line for line in block.replace("\\\n", " ").splitlines()
          if line.strip() and not line.startswith("#")]
         for block in SHELL_BLOCK.findall(text)
     ]
