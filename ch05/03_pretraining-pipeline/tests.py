@@ -254,6 +254,15 @@ def test_changed_options_are_named(m, short_run, options, said, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in short_run.rglob("*")}
 
 
+def test_an_unknown_logger_is_named_before_anything_is_written(
+        m, data, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert m.train_gpt.main(
+        [*TINY, *data, "--log", "csv,paper", "--out", str(run)]) == 2
+    assert "--log paper: choose from" in capsys.readouterr().err
+    assert not run.exists()
+
+
 def test_a_wsd_run_can_be_prolonged(m, data, tmp_path):
     options = [*TINY, *data, "--schedule", "wsd", "--warmup", "2"]
     one, two = tmp_path / "one", tmp_path / "two"

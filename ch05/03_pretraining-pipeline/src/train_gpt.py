@@ -51,6 +51,7 @@ def prepare(argv: list[str] | None) -> tuple:
             parser.set_defaults(**stored | now)
             return parser.parse_args(argv)
         folder, state, args = build.resumed(args.resume, parse)
+    loggers.check_names(args.log.split(","))
     t = build.build(args, state)
     if folder is None and t.processes.rank == 0:
         folder = files.new_folder(args.out, t.task.name)
