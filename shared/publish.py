@@ -17,9 +17,10 @@ SHARED = Path(__file__).resolve().parent
 TARGET = SHARED / "checkpoints"
 COPIED = {"model.safetensors": "storyteller.safetensors",
           "tokenizer.tiktoken": "storyteller.tiktoken"}
-DROPPED = ("out", "resume", "log", "device")    # of one machine only
-SHOWN = ("layers", "width", "heads", "batch_size", "steps", "rate",
-         "weight_decay", "eval_every", "samples", "seed")
+DROPPED = ("out", "resume", "log", "device", "tokenizer")  # of one machine
+SCRIPT = "ch05/03_pretraining-pipeline/src/train_gpt.py"
+SHOWN = ("start_from", "layers", "width", "heads", "batch_size", "steps",
+         "rate", "warmup", "weight_decay", "eval_every", "samples", "seed")
 
 CARD = """# The storyteller
 
@@ -41,8 +42,7 @@ else.
 | val loss / floor | {ratio:.4f} |
 | valid stories | {valid_stories:.3f} of {samples} sampled at temperature 1 |
 | calibrated by | {calibrated_by:g} (section 5.7 of the lesson) |
-| time | {seconds:.0f} s on {threads} thread, in {precision} |
-| seed | {seed} |
+| time | {seconds:.0f} s, in {precision} |
 | made with | torch {torch} |
 
 | file | what it is |
@@ -57,13 +57,14 @@ Let it write, in the root of the course:
 python ch05/01_main-chapter-code/gpt_generate.py --model storyteller --n 3
 ```
 
-Train it again: the same command makes the same model, bit for bit on the
-same kind of processor with as many threads (`OMP_NUM_THREADS={threads}`), and
-elsewhere one that is as good.
+Train it again, in the root of the course. Small batches first, which learn
+much from few tokens; then large ones, whose calm gradients clear away what is
+improbable but not yet impossible. Another processor or another number of
+threads rounds differently, so it makes another model that is as good.
 
 ```sh
-python ch05/03_pretraining-pipeline/src/train_gpt.py {options}
-python shared/publish.py runs/storyteller-001
+{commands}
+python shared/publish.py runs/storyteller-{runs:03d}
 ```
 
 **What it is not.** It has seen stories of one grammar and nothing else: no
@@ -76,19 +77,37 @@ valid stories again, on stories that are new to the model.
 
 
 def command(options: dict) -> str:
-    """The options of a run, as they are typed."""
-    return " \\\n    ".join(
-        " ".join(f"--{name.replace('_', '-')} {options[name]}"
-                 for name in part) for part in (SHOWN[:5], SHOWN[5:]))
+    """What starts a run, as it is typed."""
+    names = [n for n in SHOWN if options.get(n) is not None]
+    if options.get("start_from"):
+        names = [n for n in names if n not in ("layers", "width", "heads")]
+    words = [f"--{n.replace('_', '-')} {options[n]}" for n in names]
+    return (f"python {SCRIPT} \\\n    {' '.join(words[:5])} \\\n    "
+            f"{' '.join(words[5:])}")
 
 
 def card(metrics: dict) -> str:
     """The card of a finished run, from its metrics."""
     options, config = metrics["options"], metrics["config"]
-    return CARD.format(**config | metrics | {
+    runs = [*metrics.get("before", []), metrics]
+    total = {key: sum(run[key] for run in runs)
+             for key in ("tokens_seen", "seconds")}
+    return CARD.format(**config | metrics | total | {
         "layers": config["n_layers"], "width": config["emb_dim"],
         "heads": config["n_heads"], "samples": options["samples"],
-        "options": command(options)})
+        "runs": len(runs),
+        "commands": "\n".join(command(run["options"]) for run in runs)})
+
+
+def earlier(options: dict, root: Path) -> list[dict]:
+    """What stands on record of the run that this one started from."""
+    if not options.get("start_from"):
+        return []
+    first = read_metrics(root / options["start_from"])
+    kept = {key: first[key] for key in ("options", "tokens_seen", "seconds",
+                                        "val_loss", "valid_stories",
+                                        "threads")}
+    return [*earlier(first["options"], root), kept]
 
 
 def read_metrics(folder: Path) -> dict:
@@ -106,12 +125,14 @@ def read_metrics(folder: Path) -> dict:
 def publish(run: Path, target: Path = TARGET) -> None:
     """Copy what ships from a run, and write the card."""
     metrics = read_metrics(run)
+    metrics["before"] = earlier(metrics["options"], run.parents[1])
     missing = [name for name in COPIED if not (run / name).is_file()]
     if missing:
         raise ValueError(f"{run} lacks {', '.join(missing)}")
     target.mkdir(exist_ok=True)
-    for name in DROPPED:
-        metrics["options"].pop(name, None)
+    for options in (m["options"] for m in [*metrics["before"], metrics]):
+        for name in DROPPED:
+            options.pop(name, None)
     for name, goal in COPIED.items():
         shutil.copyfile(run / name, target / goal)
     (target / "metrics.json").write_text(

@@ -189,7 +189,9 @@ def endless(loader: Iterable[pt.Batch]) -> Iterator[pt.Batch]:
 
 
 def pick_tokenizer(name: str, texts: Iterable[str], vocab_size: int) -> Any:
-    """`own`: trained on these texts; `gpt2`: OpenAI's 50,257 tokens."""
+    """`own`: trained on these texts; `gpt2`: OpenAI's; or a saved file."""
+    if name.endswith(".tiktoken"):
+        return load_encoding(name)
     return (gpt2_encoding() if name == "gpt2"
             else pt.own_tokenizer(texts, vocab_size))
 

@@ -263,6 +263,25 @@ def test_an_unknown_logger_is_named_before_anything_is_written(
     assert not run.exists()
 
 
+def test_a_run_can_start_from_another(m, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert m.train_gpt.main([*STORIES, "--steps", "3", "--out",
+                             str(one)]) == 0
+    assert m.train_gpt.main(
+        [*STORIES, "--start-from", str(one), "--width", "24", "--seed", "7",
+         "--steps", "1", "--out", str(two)]) == 0
+    first, second = (m.checkpoints.load(run / "checkpoints" / name)["model"]
+                     for run, name in ((one, "last.pt"),
+                                       (two, "step-00000000.pt")))
+    assert first.keys() == second.keys()
+    norms = [name for name in first if "final_norm" in name]
+    assert all(torch.equal(first[name], second[name])
+               for name in first if name not in norms)    # calibrated
+    a, b = (run / "tokenizer.tiktoken" for run in (one, two))
+    assert a.read_bytes() == b.read_bytes()
+    assert m.train_gpt.main(["--start-from", str(tmp_path / "none")]) == 2
+
+
 def test_a_wsd_run_can_be_prolonged(m, data, tmp_path):
     options = [*TINY, *data, "--schedule", "wsd", "--warmup", "2"]
     one, two = tmp_path / "one", tmp_path / "two"

@@ -89,11 +89,17 @@ def test_the_card_is_written_from_the_run(load_module, tmp_path, capsys):
     publish = load_module(SHARED, "publish")
     metrics = json.loads((FOLDER / "metrics.json").read_text("utf-8"))
     assert CARD == publish.card(metrics)
+    run = tmp_path / metrics["options"].get("start_from", "runs/one")
+    run.mkdir(parents=True)
+    for first in metrics.pop("before", []):
+        (run / "metrics.json").write_text(json.dumps(first), "utf-8")
+        run = run.parent / "two"
+        run.mkdir()
     for name in publish.COPIED:
-        (tmp_path / name).write_bytes(b"as it is")
+        (run / name).write_bytes(b"as it is")
     metrics["options"]["out"] = str(tmp_path)
-    (tmp_path / "metrics.json").write_text(json.dumps(metrics), "utf-8")
-    publish.publish(tmp_path, tmp_path / "goal")
+    (run / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+    publish.publish(run, tmp_path / "goal")
     shipped = (tmp_path / "goal" / "metrics.json").read_text("utf-8")
     assert json.loads(shipped) == json.loads(
         (FOLDER / "metrics.json").read_text("utf-8"))
@@ -101,13 +107,14 @@ def test_the_card_is_written_from_the_run(load_module, tmp_path, capsys):
     assert "none is not a finished run" in capsys.readouterr().err
 
 
-def test_the_cards_command_is_that_of_the_run():
+def test_the_cards_commands_are_those_of_its_runs():
     """test_readme.py sees to it that train_gpt.py knows these options."""
-    command = re.search(r"train_gpt.py (.+?)\npython", CARD, re.S)[1]
-    words = command.replace("\\\n", " ").split()
-    told = dict(zip(words[::2], words[1::2], strict=True))
     metrics = json.loads((FOLDER / "metrics.json").read_text("utf-8"))
-    assert len(told) == 10
-    for name, value in told.items():
-        option = name.removeprefix("--").replace("-", "_")
-        assert float(value) == metrics["options"][option]
+    runs = [*metrics.get("before", []), metrics]
+    text = CARD.replace("\\\n", " ")
+    commands = re.findall(r"^python \S+train_gpt.py (.+)$", text, re.M)
+    for command, run in zip(commands, runs, strict=True):
+        words = command.split()
+        for name, value in zip(words[::2], words[1::2], strict=True):
+            option = name.removeprefix("--").replace("-", "_")
+            assert value == str(run["options"][option])

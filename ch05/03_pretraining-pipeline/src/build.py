@@ -47,6 +47,20 @@ def pick_plan(args: argparse.Namespace, per_epoch: int) -> Plan:
                 args.cooldown)
 
 
+def adopt(args: argparse.Namespace) -> GPTModel | None:
+    """The model of --start-from; the options take over its shape."""
+    if args.start_from is None:
+        return None
+    folder = Path(args.start_from)
+    model = files.load_model(folder / "model.safetensors")
+    cfg = model.cfg
+    files.load_tokenizer(folder, cfg["vocab_size"])         # does it fit?
+    args.tokenizer = str(folder / "tokenizer.tiktoken")
+    args.layers, args.heads = cfg["n_layers"], cfg["n_heads"]
+    args.width, args.context_length = cfg["emb_dim"], cfg["context_length"]
+    return model
+
+
 def new_model(args: argparse.Namespace, vocab_size: int) -> GPTModel:
     torch.manual_seed(args.seed)
     model = GPTModel({
@@ -93,8 +107,9 @@ def build(args: argparse.Namespace, state: dict | None = None) -> Trainer:
     """All that training needs; a resumed run continues from a state."""
     device = pick_device_here(args)
     processes = distributed.start(args.parallel, device)
-    source = pick_source(args)
-    model = new_model(args, source.task.tokenizer.n_vocab).to(device)
+    model, source = adopt(args), pick_source(args)
+    model = (model or new_model(args, source.task.tokenizer.n_vocab)
+             ).to(device).train()
     args.precision = pick_precision(device, args)
     plan = pick_plan(args, source.per_epoch)
     args.steps = plan.steps

@@ -54,6 +54,8 @@ WORDS = [  # name, default, what it is
     ("out", None, "the run's folder (default: runs/NAME-001)"),
     ("resume", None, "go on with a run, exactly: its folder or one of its "
      "checkpoints; its options need not be repeated"),
+    ("start-from", None, "begin with the weights, the shape and the "
+     "tokenizer of a finished run: its folder"),
     ("device", None, "cpu, cuda or mps (default: the best)"),
     ("log", "csv", "csv, tensorboard, wandb: several with commas"),
 ]
