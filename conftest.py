@@ -6,8 +6,8 @@ two processes share the files. Everything works without it too, for one
 notebook (`pytest ch03/01_main-chapter-code/ch03.ipynb`), and from a chapter's
 folder (`python -m pytest tests.py -v`, `python tests.py`).
 
-The fixtures `load_module`, `notebook_names` and `check_exercise` are for the
-chapters' tests.py; each says below what it does.
+The fixtures `load_module`, `notebook_names`, `world` and `check_exercise` are
+for the chapters' tests.py; each says below what it does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import importlib
 import importlib.util
 import io
 import os
@@ -200,6 +201,16 @@ def notebook_names() -> Callable[[Path | str], dict]:
     """
     use_no_windows()
     return lambda path: define_all(Path(path).resolve())
+
+
+@pytest.fixture(scope="session")
+def world() -> ModuleType:
+    """shared/storyworld.py as the scripts know it, by its plain name."""
+    sys.path.append(str(SHARED))
+    try:
+        return importlib.import_module("storyworld")
+    finally:
+        sys.path.remove(str(SHARED))
 
 
 @pytest.fixture(scope="session")

@@ -125,7 +125,7 @@ def read_metrics(folder: Path) -> dict:
 def publish(run: Path, target: Path = TARGET) -> None:
     """Copy what ships from a run, and write the card."""
     metrics = read_metrics(run)
-    metrics["before"] = earlier(metrics["options"], run.parents[1])
+    metrics["before"] = earlier(metrics["options"], run.resolve().parents[1])
     missing = [name for name in COPIED if not (run / name).is_file()]
     if missing:
         raise ValueError(f"{run} lacks {', '.join(missing)}")

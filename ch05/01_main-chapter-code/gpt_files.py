@@ -32,6 +32,9 @@ from previous_chapters import (
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+STORYTELLER = (Path(__file__).resolve().parents[2] / "shared" / "checkpoints"
+               / "storyteller.safetensors")
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -234,6 +237,17 @@ def text_task(path: str | Path, tokenizer: str = "own",
     rest = create_dataloader(ids[cut:], stride=T, shuffle=False, **windows,
                              batch_size=8, drop_last=False)
     return pt.Task(Path(path).stem, encoding, endless(loader), list(rest))
+
+
+def encode_prompt(tokenizer: Any, prefix: str, prompt: str) -> list[int]:
+    """The prompt as in training, <|endoftext|> first.
+
+    The prefix is a space if the model learned texts that begin with one:
+    it belongs to the first word, and is not shown.
+    """
+    text = f"{prefix}{prompt}"
+    return [tokenizer.eot_token, *tokenizer.encode_ordinary(
+        text.rstrip(" ") if prefix else text)]
 
 
 def text_pieces(ids: Iterable[int], tokenizer: Any) -> Iterator[str]:

@@ -77,7 +77,8 @@ def write(args: argparse.Namespace, writer: models.Writer) -> list[int]:
             print(f"--- {i + 1}")
         print(args.prompt, end="", flush=True)
         pieces = files.stream_text(
-            model, tokenizer, models.encode(writer, args.prompt),
+            model, tokenizer,
+            files.encode_prompt(tokenizer, prefix, args.prompt),
             args.max_new_tokens, temperature=args.temperature, seen=seen,
             top_k=args.top_k, top_p=args.top_p, generator=generator)
         start = prefix and not args.prompt

@@ -17,7 +17,6 @@ import torch
 from previous_chapters import GPTModel, gpt2_encoding
 
 HERE = Path(__file__).resolve().parent
-STORYTELLER = HERE.parents[1] / "shared/checkpoints/storyteller.safetensors"
 NAMES = f"storyteller, {', '.join(download.GPT2)}, or a run folder"
 
 
@@ -38,7 +37,7 @@ def find(name: str, weights: str | Path = "gpt2",
     """
     if name not in download.GPT2:
         run = Path(name).parent if Path(name).is_file() else Path(name)
-        path = STORYTELLER if name == "storyteller" else (
+        path = files.STORYTELLER if name == "storyteller" else (
             run / "model.safetensors")
         if not path.is_file():
             raise ValueError(f"no model {name}: {path} does not exist. Train "
@@ -63,21 +62,10 @@ def load(name: str, path: Path, device: torch.device) -> Writer:
         model = gpt2_model(download.GPT2[name][0], path)
         return Writer(model.to(device).eval(), gpt2_encoding())
     model = files.load_model(path, device)
-    tokens = ("storyteller" if path == STORYTELLER else "tokenizer")
+    tokens = ("storyteller" if path == files.STORYTELLER else "tokenizer")
     tokenizer = files.load_tokenizer(
         path.parent, model.cfg["vocab_size"], f"{tokens}.tiktoken")
     return Writer(model, tokenizer, files.read_prefix(path))
-
-
-def encode(writer: Writer, prompt: str) -> list[int]:
-    """The prompt as in training, <|endoftext|> first.
-
-    The prefix is a space if the model learned texts that begin with one:
-    it belongs to the first word, and is not shown.
-    """
-    text, tokenizer = f"{writer.prefix}{prompt}", writer.tokenizer
-    return [tokenizer.eot_token, *tokenizer.encode_ordinary(
-        text.rstrip(" ") if writer.prefix else text)]
 
 
 @torch.no_grad()
@@ -87,9 +75,9 @@ def surprise(writer: Writer, prompt: str) -> tuple[float, float]:
     What does not fit into the context is read in windows, each anew.
     """
     model, T = writer.model, writer.model.cfg["context_length"]
-    ids = torch.tensor([encode(writer, prompt)],
-                       device=next(model.parameters()).device)    # (1, N + 1)
-    inputs, targets = ids[:, :-1], ids[:, 1:]                     # (1, N)
+    ids = files.encode_prompt(writer.tokenizer, writer.prefix, prompt)
+    ids = torch.tensor([ids], device=next(model.parameters()).device)
+    inputs, targets = ids[:, :-1], ids[:, 1:]                  # (1, N) each
     nats = sum(pt.nats(model(x), y).item() for x, y in zip(
         inputs.split(T, 1), targets.split(T, 1), strict=True))
     size = len(prompt.encode("utf-8", "replace"))

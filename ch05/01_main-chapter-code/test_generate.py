@@ -255,7 +255,7 @@ def test_a_prompt_longer_than_the_context(new_run, models, files):
     path = new_run("run") / "model.safetensors"
     writer = models.load("run", path, torch.device("cpu"))
     prompt = "abc" * 30                                  # 90 of 32 tokens
-    ids = models.encode(writer, prompt)
+    ids = files.encode_prompt(writer.tokenizer, writer.prefix, prompt)
     nats = 0.0
     with torch.no_grad():
         for i, y in enumerate(ids[1:]):

@@ -46,16 +46,6 @@ def files(load_module):
 
 
 @pytest.fixture(scope="module")
-def world():
-    sys.path.append(str(SHARED))
-    try:
-        import storyworld
-    finally:
-        sys.path.remove(str(SHARED))
-    return storyworld
-
-
-@pytest.fixture(scope="module")
 def tokenizer(pt, world):
     return pt.own_tokenizer((s.text for s in world.corpus(300)), 900)
 

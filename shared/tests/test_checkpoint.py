@@ -1,7 +1,6 @@
 """The shipped storyteller, measured again on stories that are new to it."""
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,6 @@ def pt(load_module):
 @pytest.fixture(scope="module")
 def files(load_module):
     return load_module(CODE, "gpt_files")
-
-
-@pytest.fixture(scope="module")
-def world():
-    sys.path.append(str(SHARED))
-    try:
-        import storyworld
-    finally:
-        sys.path.remove(str(SHARED))
-    return storyworld
 
 
 @pytest.fixture(scope="module")

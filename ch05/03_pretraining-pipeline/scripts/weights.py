@@ -29,9 +29,6 @@ from previous_chapters import (  # noqa: E402
     parameter_formula,
 )
 
-STORYTELLER = SHARED / "checkpoints" / "storyteller.safetensors"
-
-
 # ---- Opening -------------------------------------------------------------
 
 
@@ -49,9 +46,7 @@ class Opened:
         if self.tokenizer is None:
             length = min(length, self.model.cfg["context_length"])
             return torch.arange(length)[None] % self.model.cfg["vocab_size"]
-        text = f"{self.prefix}{text}"
-        ids = [self.tokenizer.eot_token, *self.tokenizer.encode_ordinary(
-            text.rstrip(" ") if self.prefix else text)]
+        ids = files.encode_prompt(self.tokenizer, self.prefix, text)
         return torch.tensor([ids[:self.model.cfg["context_length"]]])
 
 
@@ -114,7 +109,7 @@ def beside(path: Path, vocab_size: int) -> Any | None:
 def locate(name: str, size: str) -> tuple[Path, str]:
     """Where a model lies, and its size if it is one of GPT-2's by name."""
     if name == "storyteller":
-        return STORYTELLER, size
+        return files.STORYTELLER, size
     if name.startswith("gpt2-") and not Path(name).exists():
         import gpt_models
         path = gpt_models.find(name)
