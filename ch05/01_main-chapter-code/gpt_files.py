@@ -5,13 +5,12 @@ is generated into pretraining.py; this file reads and writes run folders and
 turns a user's mistakes into one clear line.
 """
 
-import argparse
 import codecs
 import contextlib
 import itertools
 import json
-import math
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -363,6 +362,25 @@ def closing_line(folder: Path, metrics: dict) -> str:
     return f"{start}{', '.join(parts)}; all in {folder}"
 
 
+def processor() -> str:
+    """The name of this machine's processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines
+                    if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def hardware(device: torch.device) -> str:
+    """What this runs on; no name of a user or computer is told."""
+    parts = [f"{processor()}, {os.cpu_count()} logical cores",
+             f"{platform.system()}, Python {platform.python_version()}"]
+    if device.type == "cuda":
+        parts.insert(0, torch.cuda.get_device_name(device))
+    return "; ".join(parts)
+
+
 def run_metrics(model: GPTModel, task: pt.Task, history: list[dict],
                 precision: str, seed: int) -> dict:
     """What a run has reached, ready for metrics.json.
@@ -377,8 +395,8 @@ def run_metrics(model: GPTModel, task: pt.Task, history: list[dict],
     length = sum(t.shape[1] for _, t in task.validation)
     length /= len(task.validation)
     work = speed * pt.flops_per_token(model.cfg, length) / 1e9
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    peak = pt.matmul_speed(device, dtype) / 1e9
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    peak = pt.matmul_speed(device, dtype or torch.float32) / 1e9
     return {"val_loss": known[-1] if known else None, "floor": task.floor,
             "tokens_seen": last["tokens"], "tokens_per_second": speed,
             "seconds": last["seconds"], "steps": len(history),
@@ -386,7 +404,7 @@ def run_metrics(model: GPTModel, task: pt.Task, history: list[dict],
             "seed": seed, "precision": precision, "device": str(device),
             "threads": torch.get_num_threads(), "gflops": work,
             "peak_gflops": peak, "utilisation": work / peak,
-            "torch": torch.__version__}
+            "hardware": hardware(device), "torch": torch.__version__}
 
 
 def columns(history: list[dict], most: int = 1000) -> dict[str, list]:
@@ -471,28 +489,3 @@ def finish(folder: Path, model: GPTModel, task: pt.Task,
         save_metrics(folder, metrics, history)
     print(closing_line(folder, metrics), flush=True)
     return {"": 0, "interrupted": 130}.get(metrics["stopped"], 1)
-
-
-class ShortParser(argparse.ArgumentParser):
-    """Says what is wrong in one line and leaves with exit code 2."""
-
-    def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def between(low: float, high: float = math.inf, kind: type = int
-            ) -> Callable[[str], Any]:
-    """An argparse type: a number of this kind from low to high."""
-    name = "a whole number" if kind is int else "a number"
-    upper = "" if high == math.inf else f" and <= {high:g}"
-
-    def convert(text: str):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high or math.isinf(value):
-            raise argparse.ArgumentTypeError(
-                f"must be {name} >= {low:g}{upper}, got {text}")
-        return value
-    return convert

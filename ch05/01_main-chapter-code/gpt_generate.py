@@ -17,27 +17,28 @@ sys.path[:0] = [str(Path(__file__).resolve().parent)]
 import gpt_files as files  # noqa: E402
 import gpt_models as models  # noqa: E402
 from gpt_download import DownloadError  # noqa: E402
+from gpt_options import ShortParser, between  # noqa: E402
 from previous_chapters import count_parameters, pick_device  # noqa: E402
 
 OPTIONS = [  # name, type, default, what it is
     ("weights", str, "gpt2", "where GPT-2's weights lie (default gpt2)"),
     ("prompt", str, "", "how the text begins"),
-    ("temperature", files.between(0, 100, float), 1.0,
+    ("temperature", between(0, 100, float), 1.0,
      "0 takes the likeliest token (default 1)"),
-    ("top-k", files.between(1), None, "only the k likeliest"),
-    ("top-p", files.between(1e-9, 1, float), None,
+    ("top-k", between(1), None, "only the k likeliest"),
+    ("top-p", between(1e-9, 1, float), None,
      "only the likeliest that add up to p"),
-    ("max-new-tokens", files.between(1), 256, "longest text (default 256)"),
+    ("max-new-tokens", between(1), 256, "longest text (default 256)"),
     ("stop", str, None, "end before this text appears"),
-    ("n", files.between(1), 1, "how many texts"),
-    ("seed", files.between(0), None, "the same seed writes the same text"),
+    ("n", between(1), 1, "how many texts"),
+    ("seed", between(0), None, "the same seed writes the same text"),
     ("device", str, None, "cpu, cuda or mps (default: the best)"),
 ]
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = files.ShortParser(description=__doc__.split("\n")[0],
-                          prog="gpt_generate.py")
+    p = ShortParser(description=__doc__.split("\n")[0],
+                    prog="gpt_generate.py")
     which = p.add_mutually_exclusive_group()
     which.add_argument("--model", metavar="MODEL", help=f"{models.NAMES} "
                        "(default: the newest run, else the storyteller)")

@@ -8,45 +8,30 @@ samples.txt into a run folder. Ctrl-C leaves a loadable checkpoint there.
 """
 
 import argparse
+import math
 import signal
 import sys
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "shared")]
 import gpt_files as files  # noqa: E402
+import gpt_options  # noqa: E402
 import pretraining as pt  # noqa: E402
-from previous_chapters import GPTModel, pick_device  # noqa: E402
+from previous_chapters import pick_device  # noqa: E402
 
-HUGE = float("inf")
-OPTIONS = [  # name, type, lowest, highest, default, what it is
-    ("vocab-size", int, 257, HUGE, 2048, "tokens of our own tokenizer"),
-    ("context-length", int, 2, HUGE, 256, "longest text in tokens"),
-    ("layers", int, 1, HUGE, 2, "transformer blocks"),
-    ("heads", int, 1, HUGE, 4, "attention heads"),
-    ("width", int, 1, HUGE, 256, "channels of the embedding"),
-    ("dropout", float, 0, 0.99, 0.0, "share of numbers zeroed"),
-    ("steps", int, 1, HUGE, 9000, "optimizer steps"),
-    ("max-minutes", float, 0.01, HUGE, 4.6, "fewer steps on slow machines"),
-    ("batch-size", int, 1, HUGE, 8, "texts per batch"),
-    ("accumulate", int, 1, HUGE, 1, "batches per step"),
-    ("rate", float, 0, HUGE, 1.7e-3, "highest learning rate"),
-    ("warmup", int, 0, HUGE, 100, "steps until the highest rate"),
-    ("weight-decay", float, 0, HUGE, 0.01, "of matrices"),
-    ("clip", float, 1e-9, HUGE, 1.0, "longest gradient"),
-    ("eval-every", int, 1, HUGE, 1000, "steps between evaluations"),
-    ("eval-stories", int, 1, HUGE, 500, "held-out stories"),
-    ("samples", int, 1, HUGE, 200, "texts to sample at the end"),
-    ("seed", int, 0, HUGE, 123, "of weights, stories and samples"),
+LENGTH = [  # name, type, lowest, highest, default, what it is
+    ("steps", int, 1, math.inf, 9000, "optimizer steps"),
+    ("max-minutes", float, 0.01, math.inf, 4.6,
+     "fewer steps on slow machines"),
 ]
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = files.ShortParser(prog="gpt_train.py",
-                          description=__doc__.split("\n")[0])
+    p = gpt_options.ShortParser(prog="gpt_train.py",
+                                description=__doc__.split("\n")[0])
     p.add_argument("--data", metavar="FILE", help="a UTF-8 text to train on")
     p.add_argument("--out", metavar="FOLDER", help="default: runs/NAME-001")
     p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
@@ -56,10 +41,7 @@ def options(argv: list[str] | None) -> argparse.Namespace:
                    help="how the weights start (section 5.5)")
     p.add_argument("--precision", choices=["auto", "fp32", "bf16"],
                    default="auto", help="auto: what is faster here")
-    for name, kind, low, high, default, text in OPTIONS:
-        p.add_argument(f"--{name}", type=files.between(low, high, kind),
-                       default=default, metavar="N",
-                       help=f"{text} (default {default})")
+    gpt_options.add_numbers(p, *LENGTH)
     return p.parse_args(argv)
 
 
@@ -74,14 +56,7 @@ def prepare(args: argparse.Namespace) -> tuple:
         import storyworld
         task = files.story_task(storyworld, **common,
                                 held_out=args.eval_stories)
-    torch.manual_seed(args.seed)
-    model = GPTModel({
-        "vocab_size": task.tokenizer.n_vocab, "emb_dim": args.width,
-        "context_length": args.context_length, "n_heads": args.heads,
-        "n_layers": args.layers, "drop_rate": args.dropout,
-        "qkv_bias": False, "tie_weights": True})
-    if args.start == "copying":
-        pt.start_copying(model)
+    model = gpt_options.new_model(args, task.tokenizer.n_vocab)
     return task, model.to(device), pt.pick_precision(device, args.precision)
 
 

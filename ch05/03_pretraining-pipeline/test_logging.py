@@ -452,6 +452,9 @@ def test_a_run_of_the_pipeline_logs_the_same_everywhere(loggers, tmp_path):
     assert sum("validation" in line for line in done.stdout.splitlines()) >= 2
     text = (run / "report.md").read_text("utf-8")
     assert "Finished." in text and "*sample 2: breaks" in text
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    assert f"Trained on: {metrics['hardware']}; threads" in text
+    assert "logical cores" in metrics["hardware"]
     png = (run / "report.png").read_bytes()
     assert png[1:4] == b"PNG" and len(png) < 40_000
 
@@ -480,7 +483,8 @@ METRICS = {
     "parameters": 2_065_664, "seed": 123, "valid_stories": 0.935,
     "config": {"vocab_size": 900, "n_layers": 2},
     "options": {"rate": 1.7e-3, "out": "of/somebody", "data": None},
-    "device": "cpu", "threads": 2, "interrupted": False, "stopped": "",
+    "device": "cpu", "threads": 2, "hardware": "two abaci", "torch": "2.13",
+    "interrupted": False, "stopped": "",
     "calibrated_by": 0.9399999976158142}
 # The last logged bits per byte, brought to the final loss of 0.7.
 BYTES = (8 / 41 + 0.5) / 5 * 0.7 / (8 / 41 + 0.51)
@@ -504,8 +508,9 @@ def test_a_report_says_what_came_out(report, folder):
     for part in ("# my-run", "Finished.", "2,065,664", "| seed | 123 |",
                  "0.7000 nats", "| 0.5000 |", "| 1.4000 |", "| 93.5% |",
                  "24,040", "| 0.94 |", "*sample 1: valid*",
-                 "> One day, Ned went home.", "> Two\n> --- lines", "torch",
-                 "`n_layers` 2", "`rate` 0.0017", "threads: 2",
+                 "> One day, Ned went home.", "> Two\n> --- lines",
+                 "Trained on: two abaci; threads: 2; torch 2.13.",
+                 "`n_layers` 2", "`rate` 0.0017",
                  f"{math.exp(0.7):.3f}", "report.png",
                  f"| bits per byte | {BYTES:.4f} |"):
         assert part in text, part

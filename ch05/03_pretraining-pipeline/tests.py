@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 SRC = HERE / "src"
 MAIN = HERE.parent / "01_main-chapter-code"
 SHARED = HERE.parents[1] / "shared"
-CHAPTER = ("previous_chapters", "pretraining", "gpt_files")
+CHAPTER = ("previous_chapters", "pretraining", "gpt_options", "gpt_files")
 MODULES = ("schedules", "tokens", "data", "checkpoints", "distributed",
            "trainer", "options", "loggers", "build", "train_gpt",
            "prepare_data", "measure_costs", "bench_gpu")
@@ -188,7 +188,7 @@ def test_the_untrained_model_is_kept(m, straight):
     state = m.checkpoints.load(
         straight / "checkpoints" / "step-00000000.pt")
     args = m.options.parser().parse_args([*STORIES, "--dropout", "0.1"])
-    fresh = m.build.new_model(args, state["config"]["vocab_size"])
+    fresh = m.gpt_options.new_model(args, state["config"]["vocab_size"])
     assert state["step"] == 0 and not state["optimizer"]
     assert same(state["model"], dict(fresh.state_dict()))
 
@@ -198,7 +198,7 @@ def test_it_trains_as_the_short_version_does(m, straight):
     t, args = built(m, "--data", "stories", "--context-length", 256,
                     "--vocab-size", 500, "--steps", 6, "--eval-stories", 5)
     import storyworld
-    model = m.build.new_model(args, t.task.tokenizer.n_vocab)
+    model = m.gpt_options.new_model(args, t.task.tokenizer.n_vocab)
     records = m.pretraining.train(
         model, m.pretraining.make_optimizer(model, args.weight_decay),
         m.pretraining.story_batches(storyworld, t.task.tokenizer, 4, 123),

@@ -17,18 +17,15 @@ from pathlib import Path
 
 import weight_figures as figures
 import weights
-from weights import Opened, files
+from weights import Opened
 
 DISTANCES = (1, 4, 16, 64)
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = files.ShortParser(prog="explore_pretrained_weights.py",
-                          description=__doc__.split("\n")[0])
+    p = weights.parser("explore_pretrained_weights.py", __doc__)
     p.add_argument("models", nargs="*", default=["storyteller", "fresh"],
                    metavar="MODEL", help="default: storyteller fresh")
-    p.add_argument("--size", default="124M", help="of GPT-2 files")
-    p.add_argument("--prompt", default="One day,", help="a text to read")
     p.add_argument("--out", metavar="FOLDER", help="figures go here")
     return p.parse_args(argv)
 

@@ -22,12 +22,8 @@ from weights import GPTModel, Opened, files
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = files.ShortParser(prog="load_pytorch_weights.py",
-                          description=__doc__.split("\n")[0])
+    p = weights.parser("load_pytorch_weights.py", __doc__)
     p.add_argument("model", help="run folder, file, or storyteller")
-    p.add_argument("--size", default="124M", help="of a GPT-2 file: 124M, "
-                   "355M, 774M or 1558M (default 124M)")
-    p.add_argument("--prompt", default="One day,", help="to try it with")
     p.add_argument("--save", metavar="OUT.safetensors",
                    help="write it in this course's own format")
     return p.parse_args(argv)

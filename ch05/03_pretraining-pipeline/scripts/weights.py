@@ -22,12 +22,24 @@ sys.path[:0] = [str(CH05 / "01_main-chapter-code"),
                 str(CH05 / "02_alternative-weight-loading"),
                 str(HERE.parent / "src")]
 import gpt_files as files  # noqa: E402
+from gpt_options import ShortParser  # noqa: E402
 from pretraining import start_copying  # noqa: E402
 from previous_chapters import (  # noqa: E402
     GPTModel,
     load_encoding,
     parameter_formula,
 )
+
+
+def parser(prog: str, doc: str) -> ShortParser:
+    """What the command lines of both scripts have in common."""
+    p = ShortParser(prog=prog, description=doc.split("\n")[0])
+    p.add_argument("--size", default="124M", help="of a GPT-2 file: 124M, "
+                   "355M, 774M or 1558M (default 124M)")
+    p.add_argument("--prompt", default="One day,", help="a text to read "
+                   "(default 'One day,')")
+    return p
+
 
 # ---- Opening -------------------------------------------------------------
 

@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path[:0] = [str(HERE), str(ROOT / "ch05" / "01_main-chapter-code")]
 import build  # noqa: E402
-import gpt_files as files  # noqa: E402
+import gpt_options  # noqa: E402
 import pretraining as pt  # noqa: E402
 import trainer  # noqa: E402
 from previous_chapters import (  # noqa: E402
@@ -37,8 +37,8 @@ TINY = {"vocab_size": 300, "context_length": 32, "emb_dim": 32, "n_heads": 2,
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = files.ShortParser(prog="bench_gpu.py",
-                          description=__doc__.split("\n")[0])
+    p = gpt_options.ShortParser(prog="bench_gpu.py",
+                                description=__doc__.split("\n")[0])
     p.add_argument("--config", choices=[*GPT2_SIZES, "tiny"], default="124M")
     p.add_argument("--precision", choices=["bf16", "fp16", "fp32"],
                    default="bf16")
@@ -47,8 +47,8 @@ def options(argv: list[str] | None) -> argparse.Namespace:
             ("accumulate", 1, "batches per step"),
             ("steps", 30, "steps that are timed"),
             ("cpu-steps", 2, "steps of one text on the CPU")):
-        p.add_argument(f"--{name}", type=files.between(1), default=default,
-                       help=f"{text} (default {default})")
+        p.add_argument(f"--{name}", type=gpt_options.between(1),
+                       default=default, help=f"{text} (default {default})")
     p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
     p.add_argument("--force-cpu", action="store_true")
     p.add_argument("--no-compile", action="store_true",

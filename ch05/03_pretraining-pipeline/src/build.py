@@ -14,6 +14,7 @@ import checkpoints
 import data
 import distributed
 import gpt_files as files
+import gpt_options
 import options
 import pretraining as pt
 import report
@@ -61,18 +62,6 @@ def adopt(args: argparse.Namespace) -> GPTModel | None:
     return model
 
 
-def new_model(args: argparse.Namespace, vocab_size: int) -> GPTModel:
-    torch.manual_seed(args.seed)
-    model = GPTModel({
-        "vocab_size": vocab_size, "emb_dim": args.width,
-        "context_length": args.context_length, "n_heads": args.heads,
-        "n_layers": args.layers, "drop_rate": args.dropout,
-        "qkv_bias": False, "tie_weights": True})
-    if args.start == "copying":
-        pt.start_copying(model)
-    return model
-
-
 def pick_device_here(args: argparse.Namespace) -> torch.device:
     """The device; of several GPUs the one of our place in this machine."""
     device = pick_device("cpu" if args.force_cpu else args.device)
@@ -108,8 +97,9 @@ def build(args: argparse.Namespace, state: dict | None = None) -> Trainer:
     device = pick_device_here(args)
     processes = distributed.start(args.parallel, device)
     model, source = adopt(args), pick_source(args)
-    model = (model or new_model(args, source.task.tokenizer.n_vocab)
-             ).to(device).train()
+    model = model or gpt_options.new_model(args,
+                                           source.task.tokenizer.n_vocab)
+    model = model.to(device).train()
     args.precision = pick_precision(device, args)
     plan = pick_plan(args, source.per_epoch)
     args.steps = plan.steps

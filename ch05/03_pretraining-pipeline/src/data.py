@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gpt_files as files
@@ -24,26 +25,19 @@ POOL = 2048                    # stories are told in lots of so many
 
 def story_stream(world: Any, tokenizer: Any, batch_size: int, seed: int,
                  start: int = 0, pool: int = POOL) -> Iterator[pt.Batch]:
-    """pt.story_batches from batch `start` on; what is skipped is not told.
+    """pt.story_batches from batch `start` on.
 
-    Endless; no story comes twice.
+    Of the pools before that, only the order is drawn: no story is told.
     """
-    generator = torch.Generator().manual_seed(seed)
-    lots = [min(12 * batch_size, pool - i)
-            for i in range(0, pool, 12 * batch_size)]
-    per_pool = sum(math.ceil(n / batch_size) for n in lots)
-    skipped, left = divmod(start, per_pool)
-    for _, n in itertools.product(range(skipped), lots):
-        torch.randperm(math.ceil(n / batch_size), generator=generator)
-    for k in itertools.count(skipped + 1):
-        stories = world.corpus(pool, "train", seed=10_000 * seed + k)
-        rows = pt.story_rows([s.text for s in stories], tokenizer)
-        batches = itertools.chain.from_iterable(
-            pt.bucket_batches(rows[i:i + 12 * batch_size], batch_size,
-                              generator)
-            for i in range(0, pool, 12 * batch_size))
-        yield from itertools.islice(batches, left, None)
-        left = 0
+    skipped = start // math.ceil(pool / batch_size)
+    untold = itertools.repeat([SimpleNamespace(text="")] * pool, skipped)
+
+    def corpus(n: int, split: str, seed: int) -> list:
+        return next(untold, None) or world.corpus(n, split, seed=seed)
+
+    return itertools.islice(pt.story_batches(
+        SimpleNamespace(corpus=corpus), tokenizer, batch_size, seed, pool),
+        start, None)
 
 
 def window_stream(windows: Sequence[tuple[Tensor, Tensor]], batch_size: int,

@@ -17,7 +17,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE),
                 str(HERE.parents[1] / "01_main-chapter-code")]
-import gpt_files as files  # noqa: E402
+import gpt_options  # noqa: E402
 import pretraining as pt  # noqa: E402
 from previous_chapters import (  # noqa: E402
     GPTModel,
@@ -111,9 +111,9 @@ def paper_table(speed: float) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    p = files.ShortParser(prog="measure_costs.py",
-                          description=__doc__.split("\n")[0])
-    p.add_argument("--rounds", type=files.between(1), default=15,
+    p = gpt_options.ShortParser(prog="measure_costs.py",
+                                description=__doc__.split("\n")[0])
+    p.add_argument("--rounds", type=gpt_options.between(1), default=15,
                    help="steps of each model (default 15)")
     p.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     args = p.parse_args(argv)

@@ -2,33 +2,17 @@
 
 import argparse
 import os
+from math import inf
 
-import gpt_files as files
+import gpt_options
 
-HUGE = float("inf")
-NUMBERS = [  # name, type, lowest, highest, default, what it is
-    ("vocab-size", int, 257, HUGE, 2048, "tokens of our own tokenizer"),
-    ("context-length", int, 2, HUGE, 256, "longest text in tokens"),
-    ("layers", int, 1, HUGE, 2, "transformer blocks"),
-    ("heads", int, 1, HUGE, 4, "attention heads"),
-    ("width", int, 1, HUGE, 256, "channels of the embedding"),
-    ("dropout", float, 0, 0.99, 0.0, "share of numbers zeroed"),
-    ("steps", int, 1, HUGE, None, "optimizer steps (default 9000)"),
-    ("epochs", float, 1e-9, HUGE, None, "times through the data (stories: "
+NUMBERS = [  # beside those of gpt_options; of the same form
+    ("steps", int, 1, inf, None, "optimizer steps (default 9000)"),
+    ("epochs", float, 1e-9, inf, None, "times through the data (stories: "
      "2048 new ones each); --steps goes first"),
-    ("batch-size", int, 1, HUGE, 8, "texts per batch, of all processes"),
-    ("accumulate", int, 1, HUGE, 1, "batches per step"),
-    ("rate", float, 0, HUGE, 1.7e-3, "highest learning rate"),
-    ("warmup", int, 0, HUGE, 100, "steps until the highest rate"),
     ("cooldown", float, 0, 1, 0.2, "share of the steps that wsd decays"),
-    ("weight-decay", float, 0, HUGE, 0.01, "of matrices"),
-    ("clip", float, 1e-9, HUGE, 1.0, "longest gradient"),
-    ("eval-every", int, 1, HUGE, 1000, "steps between evaluations"),
-    ("eval-stories", int, 1, HUGE, 500, "held-out stories"),
-    ("samples", int, 1, HUGE, 200, "texts to sample at the end"),
-    ("checkpoint-every", int, 1, HUGE, 1000, "steps between checkpoints"),
-    ("keep", int, 1, HUGE, 3, "how many of them stay"),
-    ("seed", int, 0, HUGE, 123, "of weights, data and samples"),
+    ("checkpoint-every", int, 1, inf, 1000, "steps between checkpoints"),
+    ("keep", int, 1, inf, 3, "how many of them stay"),
 ]
 CHOICES = [  # name, choices, default, what it is
     ("tokenizer", ["own", "gpt2"], "own", "of stories and texts"),
@@ -67,10 +51,10 @@ FLAGS = [
 ]
 
 
-def parser() -> files.ShortParser:
+def parser() -> gpt_options.ShortParser:
     """The command line; processes is how many torchrun has started."""
-    p = files.ShortParser(prog="train_gpt.py", allow_abbrev=False,
-                          description="Pretrain a GPT: see README.md.")
+    p = gpt_options.ShortParser(prog="train_gpt.py", allow_abbrev=False,
+                                description="Pretrain a GPT: see README.md.")
     for name, default, text in WORDS:
         p.add_argument(f"--{name}", default=default, help=text,
                        metavar=name.upper())
@@ -79,10 +63,7 @@ def parser() -> files.ShortParser:
     for name, choices, default, text in CHOICES:
         p.add_argument(f"--{name}", choices=choices, default=default,
                        help=f"{text} (default {default})")
-    for name, kind, low, high, default, text in NUMBERS:
-        note = "" if default is None else f" (default {default})"
-        p.add_argument(f"--{name}", type=files.between(low, high, kind),
-                       default=default, metavar="N", help=f"{text}{note}")
+    gpt_options.add_numbers(p, *NUMBERS)
     p.set_defaults(processes=int(os.environ.get("WORLD_SIZE", 1)))
     return p
 

@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE),
                 str(HERE.parents[1] / "01_main-chapter-code")]
 import gpt_files as files  # noqa: E402
+import gpt_options  # noqa: E402
 import tokens  # noqa: E402
 from previous_chapters import load_encoding  # noqa: E402
 
@@ -27,22 +28,22 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = files.ShortParser(prog="prepare_data.py",
-                          description=__doc__.split("\n")[0])
+    p = gpt_options.ShortParser(prog="prepare_data.py",
+                                description=__doc__.split("\n")[0])
     p.add_argument("texts", nargs="+", metavar="FILE", help="UTF-8 texts")
     p.add_argument("--out", required=True, metavar="FOLDER")
     p.add_argument("--tokenizer", default="own", help="own (default): "
                    "trained on the first megabytes; gpt2; or a .tiktoken "
                    "file of another run")
-    p.add_argument("--vocab-size", type=files.between(257), default=2048,
+    p.add_argument("--vocab-size", type=gpt_options.between(257), default=2048,
                    help="tokens of our own tokenizer (default 2048)")
-    p.add_argument("--learn-from", type=files.between(0.001, kind=float),
+    p.add_argument("--learn-from", type=gpt_options.between(0.001, kind=float),
                    default=8.0, metavar="MB",
                    help="text that our tokenizer learns from (default 8)")
     p.add_argument("--validation", default=0.1,
-                   type=files.between(0.0001, 0.9, float),
+                   type=gpt_options.between(0.0001, 0.9, float),
                    help="share of documents (default 0.1)")
-    p.add_argument("--seed", type=files.between(0), default=123)
+    p.add_argument("--seed", type=gpt_options.between(0), default=123)
     return p.parse_args(argv)
 
 

@@ -13,15 +13,12 @@ import csv
 import io
 import json
 import math
-import os
-import platform
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -30,7 +27,8 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.append(str(ROOT / "ch05" / "01_main-chapter-code"))
-from gpt_files import ShortParser, atomic, write_text  # noqa: E402
+from gpt_files import atomic, write_text  # noqa: E402
+from gpt_options import ShortParser  # noqa: E402
 from previous_chapters import COLOURS  # noqa: E402
 
 POINTS = 300                   # of a curve: more cannot be told apart
@@ -155,31 +153,11 @@ def save_figure(figure: Figure, path: Path) -> None:
 # ---- The page ------------------------------------------------------------
 
 
-def processor() -> str:
-    """The name of this machine's processor, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines
-                    if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def hardware(metrics: dict) -> str:
-    """What this runs on; a name of a user or computer is not told.
-
-    A `hardware` in the metrics goes first: then it was said in training.
-    """
-    if metrics.get("hardware"):
-        return metrics["hardware"]
-    parts = [f"{processor()}, {os.cpu_count()} logical cores"]
-    if metrics.get("threads"):
-        parts.append(f"threads: {metrics['threads']}")
-    if str(metrics.get("device", "")).startswith("cuda"):
-        if torch.cuda.is_available():
-            parts.insert(0, torch.cuda.get_device_name())
-    parts.append(f"{platform.system()}, Python "
-                 f"{platform.python_version()}, torch {torch.__version__}")
+def machine(metrics: dict) -> str:
+    """What the run was made on, as far as its metrics tell."""
+    parts = [metrics.get("hardware", "a machine that is not recorded")]
+    parts += [f"{name} {metrics[key]}" for key, name in (
+        ("threads", "threads:"), ("torch", "torch")) if metrics.get(key)]
     return "; ".join(parts)
 
 
@@ -264,7 +242,7 @@ def page(folder: Path, columns: Columns, metrics: dict) -> str:
              "![Loss, learning rate, gradient norm and speed over the tokens "
              "seen](report.png)", "## Result", table(rows),
              samples_part(folder), "## Machine",
-             f"This page was written on: {hardware(metrics)}.",
+             f"Trained on: {machine(metrics)}.",
              settings(metrics)]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -1,0 +1,79 @@
+"""Command lines: numbers in bounds, errors in one line, options of training.
+
+Written by hand, for the scripts of this chapter.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pretraining as pt
+import torch
+from previous_chapters import GPTModel
+
+NUMBERS = [  # name, type, lowest, highest, default, what it is
+    ("vocab-size", int, 257, math.inf, 2048, "tokens of our own tokenizer"),
+    ("context-length", int, 2, math.inf, 256, "longest text in tokens"),
+    ("layers", int, 1, math.inf, 2, "transformer blocks"),
+    ("heads", int, 1, math.inf, 4, "attention heads"),
+    ("width", int, 1, math.inf, 256, "channels of the embedding"),
+    ("dropout", float, 0, 0.99, 0.0, "share of numbers zeroed"),
+    ("batch-size", int, 1, math.inf, 8, "texts per batch"),
+    ("accumulate", int, 1, math.inf, 1, "batches per step"),
+    ("rate", float, 0, math.inf, 1.7e-3, "highest learning rate"),
+    ("warmup", int, 0, math.inf, 100, "steps until the highest rate"),
+    ("weight-decay", float, 0, math.inf, 0.01, "of matrices"),
+    ("clip", float, 1e-9, math.inf, 1.0, "longest gradient"),
+    ("eval-every", int, 1, math.inf, 1000, "steps between evaluations"),
+    ("eval-stories", int, 1, math.inf, 500, "held-out stories"),
+    ("samples", int, 1, math.inf, 200, "texts to sample at the end"),
+    ("seed", int, 0, math.inf, 123, "of weights, data and samples"),
+]
+
+
+class ShortParser(argparse.ArgumentParser):
+    """Says what is wrong in one line and leaves with exit code 2."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def between(low: float, high: float = math.inf, kind: type = int
+            ) -> Callable[[str], Any]:
+    """An argparse type: a number of this kind from low to high."""
+    name = "a whole number" if kind is int else "a number"
+    upper = "" if high == math.inf else f" and <= {high:g}"
+
+    def convert(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or math.isinf(value):
+            raise argparse.ArgumentTypeError(
+                f"must be {name} >= {low:g}{upper}, got {text}")
+        return value
+    return convert
+
+
+def add_numbers(parser: argparse.ArgumentParser, *more: tuple) -> None:
+    """Options for NUMBERS and more rows of its form."""
+    for name, kind, low, high, default, text in [*more, *NUMBERS]:
+        note = "" if default is None else f" (default {default})"
+        parser.add_argument(f"--{name}", type=between(low, high, kind),
+                            default=default, metavar="N",
+                            help=f"{text}{note}")
+
+
+def new_model(args: argparse.Namespace, vocab_size: int) -> GPTModel:
+    """A fresh model of the shape, the seed and the --start in args."""
+    torch.manual_seed(args.seed)
+    model = GPTModel({
+        "vocab_size": vocab_size, "emb_dim": args.width,
+        "context_length": args.context_length, "n_heads": args.heads,
+        "n_layers": args.layers, "drop_rate": args.dropout,
+        "qkv_bias": False, "tie_weights": True})
+    if args.start == "copying":
+        pt.start_copying(model)
+    return model
