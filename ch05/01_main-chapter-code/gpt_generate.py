@@ -67,25 +67,16 @@ def default_model(args: argparse.Namespace) -> str:
 
 def write(args: argparse.Namespace, writer: models.Writer) -> list[int]:
     """Print the prompt and what the model adds, as it comes; its ids."""
-    model, tokenizer, prefix = writer
-    generator, seen = torch.Generator(next(model.parameters()).device), []
-    if args.seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(args.seed)
+    generator, seen = models.new_generator(writer.model, args.seed), []
     for i in range(args.n):
         if args.n > 1:
             print(f"--- {i + 1}")
         print(args.prompt, end="", flush=True)
-        pieces = files.stream_text(
-            model, tokenizer,
-            files.encode_prompt(tokenizer, prefix, args.prompt),
-            args.max_new_tokens, temperature=args.temperature, seen=seen,
-            top_k=args.top_k, top_p=args.top_p, generator=generator)
-        start = prefix and not args.prompt
-        for piece in files.until(pieces, args.stop):
-            print(piece.lstrip(" ") if start else piece, end="", flush=True)
-            start = False
+        for piece in writer.stream(
+                args.prompt, args.max_new_tokens, args.stop, seen=seen,
+                temperature=args.temperature, top_k=args.top_k,
+                top_p=args.top_p, generator=generator):
+            print(piece, end="", flush=True)
         print()
     return seen
 

@@ -7,6 +7,7 @@ loader of 02_alternative-weight-loading.
 
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import gpt_download as download
 import gpt_files as files
 import pretraining as pt
 import torch
-from previous_chapters import GPTModel, gpt2_encoding
+from previous_chapters import GPTModel, gpt2_encoding, pick_device
 
 HERE = Path(__file__).resolve().parent
 NAMES = f"storyteller, {', '.join(download.GPT2)}, or a run folder"
@@ -26,6 +27,47 @@ class Writer(NamedTuple):
     model: GPTModel
     tokenizer: Any
     prefix: str = ""
+
+    def stream(self, prompt: str, max_new_tokens: int = 256,
+               stop: str | None = None, **how: Any) -> Iterator[str]:
+        """What the model adds to a prompt, piece by piece, as it comes.
+
+        Ends at <|endoftext|>, or before the text `stop`. how: as for
+        files.stream_text (temperature, top_k, top_p, generator, seen).
+        """
+        pieces = files.stream_text(
+            self.model, self.tokenizer,
+            files.encode_prompt(self.tokenizer, self.prefix, prompt),
+            max_new_tokens, **how)
+        start = self.prefix and not prompt
+        for piece in files.until(pieces, stop):
+            yield piece.lstrip(" ") if start else piece
+            start = False
+
+    def generate(self, prompt: str, max_new_tokens: int = 256,
+                 seed: int | None = None, **how: Any) -> str:
+        """The prompt and what the model adds; a seed repeats it."""
+        generator = new_generator(self.model, seed)
+        return prompt + "".join(self.stream(
+            prompt, max_new_tokens, generator=generator, **how))
+
+
+def new_generator(model: GPTModel, seed: int | None) -> torch.Generator:
+    """Chance for sampling on the model's device; None: another each time."""
+    generator = torch.Generator(next(model.parameters()).device)
+    if seed is None:
+        generator.seed()
+        return generator
+    return generator.manual_seed(seed)
+
+
+def from_pretrained(name: str, weights: str | Path = "gpt2",
+                    device: str | None = None) -> Writer:
+    """A model by its name, ready to write: storyteller, gpt2-small, a run.
+
+    weights: the folder for GPT-2's files. Errors: those of find and load.
+    """
+    return load(name, find(name, weights), pick_device(device))
 
 
 def find(name: str, weights: str | Path = "gpt2",

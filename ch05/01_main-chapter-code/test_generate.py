@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -358,3 +359,24 @@ def test_a_download_that_fails_is_told_in_one_line(said, monkeypatch):
 
 if __name__ == "__main__":
     raise SystemExit(pytest.main([__file__, "-v"]))
+
+
+def test_the_readme_s_program_writes(tmp_path):
+    """The Python of the README, in a process of its own, from this folder."""
+    code, = re.findall(r"^```python\n(.*?)^```",
+                       (HERE / "README.md").read_text("utf-8"), re.M | re.S)
+    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, text=True,
+                          capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    cfg, story = done.stdout.split("\n", 1)
+    assert "'n_layers': 2" in cfg and story.startswith("One day,")
+
+
+def test_a_writer_repeats_itself_with_a_seed_only(models, new_run):
+    writer = models.from_pretrained(str(new_run("run")), device="cpu")
+    texts = [writer.generate("ab", max_new_tokens=20, seed=s)
+             for s in (3, 3, 4)]
+    assert texts[0] == texts[1] != texts[2]
+    assert writer.generate("ab", 20) != writer.generate("ab", 20)
+    with pytest.raises(ValueError, match="no model nowhere"):
+        models.from_pretrained("nowhere")
