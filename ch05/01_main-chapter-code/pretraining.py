@@ -350,16 +350,17 @@ def diversity(texts: list[str]) -> float:
 
 @torch.no_grad()
 def calibrate(model: GPTModel, batches: list[Batch],
-              temperatures: Iterable[float]) -> dict[float, float]:
+              temperatures: list[float]) -> dict[float, float]:
     """Make the best of these temperatures the new 1; the losses (nats).
 
     The last normalisation is divided by it. Source: Guo et al. 2017, 4.2.
     """
-    norm, losses = list(model.final_norm.parameters()), {}
-    start = nn.utils.parameters_to_vector(norm)
-    for t in temperatures:
-        nn.utils.vector_to_parameters(start / t, norm)
-        losses[t] = evaluate(model, batches)
-    best = min(losses, key=losses.get)
-    nn.utils.vector_to_parameters(start / best, norm)
-    return losses
+    device, losses = next(model.eval().parameters()).device, Counter()
+    for inputs, targets in batches:
+        logits = model(inputs.to(device))                     # (B, T, V)
+        for t in temperatures:
+            losses[t] += nats(logits / t, targets.to(device)).item()
+    for p in model.final_norm.parameters():
+        p /= min(losses, key=losses.get)
+    graded = count_graded(batches)
+    return {t: total / graded for t, total in losses.items()}
