@@ -53,6 +53,14 @@ def openai_name(ours: str) -> str:
     return f"model/h{block}/{OPENAI_PARTS[part]}/{OPENAI_KINDS[kind]}"
 
 
+def huggingface_name(ours: str) -> str:
+    """What Hugging Face's files call one of our parameters."""
+    name = openai_name(ours).removeprefix("model/")
+    name = re.sub(r"^h(\d+)", r"h.\1", name).replace("/", ".")
+    name = re.sub(r"\.[wg]$|(?<=^wte)$|(?<=^wpe)$", ".weight", name)
+    return re.sub(r"\.b$", ".bias", name)
+
+
 def shape_fault(name: str, expected: tuple, found: tuple) -> str:
     """What is wrong with a shape, in a line, or ''."""
     expected, found = tuple(expected), tuple(found)
@@ -176,14 +184,6 @@ def load_weights(model: GPTModel, tensors: Mapping[str, Stored | Tensor],
     return model
 
 
-def huggingface_name(ours: str) -> str:
-    """What Hugging Face's files call one of our parameters."""
-    name = openai_name(ours).removeprefix("model/")
-    name = re.sub(r"^h(\d+)", r"h.\1", name).replace("/", ".")
-    name = re.sub(r"\.[wg]$|(?<=^wte)$|(?<=^wpe)$", ".weight", name)
-    return re.sub(r"\.b$", ".bias", name)
-
-
 def separate_names(ours: str) -> list[str]:
     """The same where queries, keys and values are three layers."""
     if ".qkv." not in ours:
@@ -288,16 +288,6 @@ def open_pytorch(path: Path) -> dict[str, Stored]:
             for name, tensor in state.items()}
 
 
-def empty_model(cfg: dict) -> GPTModel:
-    """A model whose parameters have memory, and no values yet."""
-    with torch.device("meta"):
-        model = GPTModel(cfg)
-    model = model.to_empty(device="cpu")
-    if cfg.get("tie_weights"):
-        model.out_head.weight = model.tok_emb.weight
-    return model.eval()
-
-
 BLOCK_NUMBER = re.compile(r"(?:model/h|h\.|trf_blocks\.)(\d+)[./]")
 
 
@@ -335,6 +325,16 @@ def check_sizes(cfg: dict, found: dict[str, int]) -> None:
     expected = {key: cfg[key] for key in differ}
     raise ValueError(f"this is another size: expected {expected}, found "
                      f"{differ}{''.join(fits)}")
+
+
+def empty_model(cfg: dict) -> GPTModel:
+    """A model whose parameters have memory, and no values yet."""
+    with torch.device("meta"):
+        model = GPTModel(cfg)
+    model = model.to_empty(device="cpu")
+    if cfg.get("tie_weights"):
+        model.out_head.weight = model.tok_emb.weight
+    return model.eval()
 
 
 def open_weights(path: Path) -> dict[str, Stored]:
