@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from previous_chapters import (
 )
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from tqdm import tqdm
 
 STORYTELLER = (Path(__file__).resolve().parents[2] / "shared" / "checkpoints"
                / "storyteller.safetensors")
@@ -337,6 +339,15 @@ def sample_line(model: GPTModel, task: pt.Task, seed: int) -> str:
     return f"  {mark}{' '.join(text.split())[:160]}"
 
 
+def say(line: str) -> None:
+    """Print a line above a progress bar, as long as somebody reads it."""
+    try:
+        tqdm.write(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def opening_line(model: GPTModel, task: pt.Task, precision: str) -> str:
     """What is about to be trained, on what, in one line."""
     device = next(model.parameters()).device
@@ -487,5 +498,5 @@ def finish(folder: Path, model: GPTModel, task: pt.Task,
         except KeyboardInterrupt:
             metrics |= {"interrupted": True, "stopped": "interrupted"}
         save_metrics(folder, metrics, history)
-    print(closing_line(folder, metrics), flush=True)
+    say(closing_line(folder, metrics))
     return {"": 0, "interrupted": 130}.get(metrics["stopped"], 1)

@@ -5,7 +5,10 @@ Written by hand, for the scripts of this chapter.
 
 import argparse
 import math
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pretraining as pt
@@ -37,6 +40,21 @@ class ShortParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def run_script(main: Callable[[], int]) -> int:
+    """The exit code of a script's main; Ctrl-C is told in one line.
+
+    Letters that the console cannot show are no error, nor is no console.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
+        return 130
 
 
 def between(low: float, high: float = math.inf, kind: type = int

@@ -72,14 +72,14 @@ def run(args, folder: Path, task, model, precision: str) -> int:
                 clip=args.clip, precision=precision):
             history.append(r)
             if plan.steps != bar.total:
-                bar.write(f"{plan.steps:,} steps fit into the time")
+                files.say(f"{plan.steps:,} steps fit into the time")
                 bar.total = plan.steps
             bar.set_postfix_str(f"loss {r['train']:.3f}, rate {r['rate']:.1e}")
             bar.update()
             if r["validation"] is not None:
                 files.save_weights(folder, model, task)
-                bar.write(files.status_line(r, plan.steps, task.floor))
-                bar.write(files.sample_line(model, task, seed=r["step"]))
+                files.say(files.status_line(r, plan.steps, task.floor))
+                files.say(files.sample_line(model, task, seed=r["step"]))
     except (KeyboardInterrupt, FloatingPointError) as error:
         stopped = str(error) or "interrupted"
     bar.close()
@@ -88,21 +88,22 @@ def run(args, folder: Path, task, model, precision: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = options(argv)
+    args, folder = options(argv), None
     try:
         task, model, precision = prepare(args)
         folder = files.new_folder(args.out, task.name)
+        files.say(files.opening_line(model, task, precision))
+        return run(args, folder, task, model, precision)
     except (ValueError, OSError) as error:
         print(f"gpt_train.py: error: {error}", file=sys.stderr)
-        return 2
+        return 1 if folder else 2
     except KeyboardInterrupt:
-        print("stopped before training, nothing written", file=sys.stderr)
+        print(f"stopped at once, {folder} may lack files" if folder else
+              "stopped before training, nothing written", file=sys.stderr)
         return 130
-    print(files.opening_line(model, task, precision), flush=True)
-    return run(args, folder, task, model, precision)
 
 
 if __name__ == "__main__":
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.default_int_handler)
-    raise SystemExit(main())
+    raise SystemExit(gpt_options.run_script(main))

@@ -624,6 +624,56 @@ def test_stopping_leaves_a_checkpoint_that_loads(files, pt, tmp_path, which):
     assert m["interrupted"] and m["valid_stories"] is None
 
 
+SHORT_RUN = ["--layers", "1", "--width", "16", "--heads", "2", "--data",
+             "mine.txt", "--force-cpu", "--precision", "fp32", "--samples",
+             "2", "--context-length", "16", "--out", "run"]
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A folder with a text, in which we are."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("Die Möwe flog über den Fluß. " * 200,
+                                "utf-8")
+    return tmp_path
+
+
+def test_training_needs_no_console_with_umlauts(mine):
+    done = subprocess.run(
+        [sys.executable, HERE / "gpt_train.py", *SHORT_RUN, "--steps", "2"],
+        capture_output=True, timeout=120,
+        env=os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert b"all in run" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes differ on Windows")
+def test_training_needs_no_reader(mine):
+    process = subprocess.Popen(
+        [sys.executable, HERE / "gpt_train.py", *SHORT_RUN, "--steps", "4",
+         "--eval-every", "1"], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    assert "parameters" in process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0 and "Broken" not in said
+    assert (mine / "run" / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("error, code, said", [
+    (KeyboardInterrupt(), 130, "stopped at once, run may lack files"),
+    (PermissionError(13, "Permission denied", "run"), 1, "denied: 'run'")])
+def test_what_breaks_off_the_end_is_one_line(mains, files, mine, monkeypatch,
+                                             capsys, error, code, said):
+    def broken(*_):
+        raise error
+    monkeypatch.setattr(files, "save_metrics", broken)
+    assert mains["gpt_train"]([*SHORT_RUN, "--steps", "1"]) == code
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    files.load_model("run/model.safetensors")
+
+
 # ---- Exercises -----------------------------------------------------------
 
 WRONG = {

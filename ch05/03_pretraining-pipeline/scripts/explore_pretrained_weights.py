@@ -101,6 +101,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8")   # Windows consoles
-    raise SystemExit(main())
+    raise SystemExit(weights.run_script(main))

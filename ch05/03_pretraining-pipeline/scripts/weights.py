@@ -22,7 +22,7 @@ sys.path[:0] = [str(CH05 / "01_main-chapter-code"),
                 str(CH05 / "02_alternative-weight-loading"),
                 str(HERE.parent / "src")]
 import gpt_files as files  # noqa: E402
-from gpt_options import ShortParser  # noqa: E402
+from gpt_options import ShortParser, run_script  # noqa: E402, F401
 from pretraining import start_copying  # noqa: E402
 from previous_chapters import (  # noqa: E402
     GPTModel,

@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.append(str(ROOT / "ch05" / "01_main-chapter-code"))
 from gpt_files import atomic, write_text  # noqa: E402
-from gpt_options import ShortParser  # noqa: E402
+from gpt_options import ShortParser, run_script  # noqa: E402
 from previous_chapters import COLOURS  # noqa: E402
 
 POINTS = 300                   # of a curve: more cannot be told apart
@@ -279,4 +279,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -25,6 +25,7 @@ import build  # noqa: E402
 import checkpoints  # noqa: E402
 import distributed  # noqa: E402
 import gpt_files as files  # noqa: E402
+import gpt_options  # noqa: E402
 import loggers  # noqa: E402
 import options  # noqa: E402
 import trainer  # noqa: E402
@@ -71,7 +72,7 @@ def open_run(folder: Path, t: Trainer, args: argparse.Namespace,
         keeper.folder.mkdir(exist_ok=True)
         checkpoints.clear_future(keeper.folder, t.step)
         files.save_tokenizer(folder / "tokenizer.tiktoken", t.task.tokenizer)
-        print(files.opening_line(t.model, t.task, t.precision), flush=True)
+        files.say(files.opening_line(t.model, t.task, t.precision))
     if state is None:
         keeper.write(checkpoints.step_name(0))
     return log, keeper
@@ -146,4 +147,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(gpt_options.run_script(main))
