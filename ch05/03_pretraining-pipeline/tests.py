@@ -795,6 +795,17 @@ def test_shares_are_a_partition(m):
         assert sorted(graded.tolist()) == list(range(10, 20))
 
 
+def test_a_process_may_have_nothing_to_validate(m, data, monkeypatch):
+    t, _ = built(m, *data, "--batch-size", "1")
+    whole, parts = m.trainer.evaluate(t), []
+    monkeypatch.setattr(m.distributed.Processes, "total",
+                        lambda self, value: value)
+    for rank in range(2):
+        t.processes = m.distributed.Processes(rank, 2)
+        parts.append(m.trainer.evaluate(t))
+    assert parts[1] == 0 and sum(parts) == pytest.approx(whole)
+
+
 # ---- The small scripts ---------------------------------------------------
 
 

@@ -152,12 +152,17 @@ def accumulate(t: Trainer, batches: list[pt.Batch]) -> tuple[float, int]:
 
 @torch.no_grad()
 def evaluate(t: Trainer) -> float:
-    """Nats per graded target; the processes share the rows."""
+    """Nats per graded target; the processes share the rows.
+
+    One that has no row to grade reads others, as often, for nothing.
+    """
     precision = "fp32" if t.precision == "fp16" else t.precision
     mine = [t.processes.share(batch) for batch in t.task.validation]
+    graded = pt.count_graded(mine)
+    rows = mine if graded else [(x[:1], y[:1]) for x, y in t.task.validation]
     model = t.forward if t.processes.size > 1 else t.model
-    loss = torch.tensor(pt.evaluate(model, mine, precision)
-                        * pt.count_graded(mine), dtype=torch.float64)
+    loss = torch.tensor(pt.evaluate(model, rows, precision) * graded,
+                        dtype=torch.float64)
     total = t.processes.total(loss.to(t.device)).item()
     return total / pt.count_graded(t.task.validation)
 
