@@ -676,6 +676,10 @@ def test_a_token_file_is_never_read_whole(m, tmp_path):
     (lambda f: (f / "train.bin").write_bytes(b"12"), "its header says"),
     (lambda f: (f / "train.json").write_text("{}"), "not the header"),
     (lambda f: (f / "train.json").unlink(), "does not exist"),
+    (lambda f: (f / "train.json").write_text((f / "train.json").read_text(
+        ).replace("uint16", "banana")), "not the header"),
+    (lambda f: (f / "train.bin").write_bytes(
+        b"\x07" * (f / "train.bin").stat().st_size), "begin and end with"),
     (lambda f: (f / "validation.bin").unlink(), "does not exist"),
     (lambda f: (f / "tokenizer.tiktoken").unlink(), "does not exist"),
 ])
@@ -705,6 +709,24 @@ def test_prepare_data_names_what_it_cannot_read(m, tmp_path, content, said,
                                 str(out)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and said in lines[0] and not out.exists()
+
+
+def test_prepare_data_can_be_called_again_when_it_failed(m, corpus, tmp_path,
+                                                         capsys):
+    (tmp_path / "late.txt").write_bytes(b"\xff")
+    options = [str(corpus / "stories.txt"), "--learn-from", "0.01", "--out",
+               str(tmp_path / "out")]
+    assert m.prepare_data.main([str(corpus / "stories.txt"), str(
+        tmp_path / "late.txt"), *options[1:]]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+    assert m.prepare_data.main(options) == 0
+
+
+def test_ctrl_c_ends_a_script_in_one_line(m, capsys):
+    def pressed() -> int:
+        raise KeyboardInterrupt
+    assert m.gpt_options.run_script(pressed) == 130
+    assert capsys.readouterr().err.endswith(": stopped\n")
 
 
 def test_bytes_are_counted(m, corpus, data):

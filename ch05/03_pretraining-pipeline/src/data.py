@@ -110,6 +110,7 @@ def token_source(path: Path, documents: str, batch_size: int,
                  context_length: int, seed: int) -> Source:
     """A token file, and the file validation.bin and tokenizer beside it."""
     header = tokens.read_header(path)
+    tokens.check_ends(path)
     tokenizer = files.load_tokenizer(path.parent, header["vocab_size"],
                                      header["tokenizer"])
     held_out = path.with_name("validation.bin")

@@ -93,7 +93,6 @@ def write_all(args: argparse.Namespace, folder: Path, tokenizer: Any
     the seed draws them: so neither file is empty.
     """
     draw, name = random.Random(args.seed), "tokenizer.tiktoken"
-    files.save_tokenizer(folder / name, tokenizer)
     chances = itertools.chain([1.0, 0.0], iter(draw.random, None))
     with (tokens.TokenWriter(folder / "train.bin", tokenizer, name) as train,
           tokens.TokenWriter(folder / "validation.bin", tokenizer, name
@@ -107,6 +106,7 @@ def write_all(args: argparse.Namespace, folder: Path, tokenizer: Any
                 to = None
             else:
                 to.add(tokenizer.encode_ordinary(piece))
+    files.save_tokenizer(folder / name, tokenizer)
     return [train.header, held_out.header]
 
 

@@ -73,7 +73,8 @@ def read_header(path: Path) -> dict:
     try:
         header = json.loads(files.read_text(beside))
         good = header["format"] == FORMAT and all(
-            type(header[key]) is kind for key, kind in KEYS.items())
+            type(header[key]) is kind for key, kind in KEYS.items()
+            ) and header["dtype"] in ("uint16", "uint32")
     except (json.JSONDecodeError, KeyError, TypeError):
         good = False
     if not good:
@@ -93,6 +94,15 @@ def open_tokens(path: Path) -> tuple[np.ndarray, dict]:
     header = read_header(path)
     kind = np.dtype(header["dtype"]).newbyteorder("<")
     return np.memmap(path, dtype=kind, mode="r"), header
+
+
+def check_ends(path: Path) -> None:
+    """ValueError unless both ends of a file are those of a document."""
+    tokens, header = open_tokens(path)
+    if not tokens[0] == tokens[-1] == header["eot"]:
+        raise ValueError(f"{path} does not begin and end with the token "
+                         f"{header['eot']} (<|endoftext|>), so it is not the "
+                         "file of its header: write it again")
 
 
 def document_starts(tokens: np.ndarray, eot: int) -> np.ndarray:
