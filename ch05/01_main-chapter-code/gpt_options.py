@@ -15,6 +15,8 @@ import pretraining as pt
 import torch
 from previous_chapters import GPTModel
 
+SEEDS = 10**12   # numbers made of a seed must fit into 64 bits
+
 NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("vocab-size", int, 257, math.inf, 2048, "tokens of our own tokenizer"),
     ("context-length", int, 2, math.inf, 256, "longest text in tokens"),
@@ -31,7 +33,7 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("eval-every", int, 1, math.inf, 1000, "steps between evaluations"),
     ("eval-stories", int, 1, math.inf, 500, "held-out stories"),
     ("samples", int, 1, math.inf, 200, "texts to sample at the end"),
-    ("seed", int, 0, math.inf, 123, "of weights, data and samples"),
+    ("seed", int, 0, SEEDS, 123, "of weights, data and samples"),
 ]
 
 

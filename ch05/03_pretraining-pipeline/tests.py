@@ -244,6 +244,7 @@ def short_run(m, corpus, tmp_path_factory):
     (["--width", "32", "--seed", "7"], "--width (was 16, now 32), --seed"),
     (["--steps", "9"], "--schedule wsd"),
     (["--steps", "3"], "--steps 3 instead of 4"),
+    (["--epochs", "9"], "--epochs (was None, now 9.0)"),
     (["--out", "elsewhere"], "leave --out away"),
 ])
 def test_changed_options_are_named(m, short_run, options, said, capsys):
@@ -252,6 +253,23 @@ def test_changed_options_are_named(m, short_run, options, said, capsys):
     error = capsys.readouterr().err.splitlines()
     assert said in error[-1] and "Traceback" not in "".join(error)
     assert before == {p: p.stat().st_mtime_ns for p in short_run.rglob("*")}
+
+
+@pytest.mark.parametrize("option, value", [
+    ("--seed", "99999999999999999999"), ("--epochs", "1e308")])
+def test_numbers_too_large_are_named(m, data, tmp_path, capsys, option,
+                                     value):
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit) as end:
+        m.train_gpt.main([*TINY, *data, option, value, "--out", str(run)])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and f"{option}: must be" in error
+    assert error.count("\n") == 1 and not run.exists()
+
+
+def test_the_largest_seed_trains(m, data):
+    t, args = built(m, *data, "--seed", m.gpt_options.SEEDS, "--steps", 2)
+    assert len(list(m.trainer.train(t, 100))) == 2
 
 
 def test_an_unknown_logger_is_named_before_anything_is_written(
@@ -280,6 +298,41 @@ def test_a_run_can_start_from_another(m, tmp_path):
     a, b = (run / "tokenizer.tiktoken" for run in (one, two))
     assert a.read_bytes() == b.read_bytes()
     assert m.train_gpt.main(["--start-from", str(tmp_path / "none")]) == 2
+
+
+def test_a_run_starts_only_from_one_of_its_tokenizer(m, data, corpus,
+                                                     tmp_path, capsys):
+    run, out, text = (tmp_path / name for name in ("run", "out", "x.txt"))
+    stories = (corpus / "stories.txt").read_text("utf-8")
+    text.write_text(stories.swapcase(), "utf-8")
+    options = [*TINY, "--vocab-size", "400", "--dropout", "0.25", "--steps",
+               "1"]
+    assert m.train_gpt.main([*options, "--data", str(text), "--out",
+                             str(run)]) == 0
+    capsys.readouterr()
+    assert m.train_gpt.main([*options, *data, "--start-from", str(run),
+                             "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "another tokenizer" in error and error.count("\n") == 1
+    remedy = error.split("prepare_data.py ")[1].split()
+    assert m.prepare_data.main([str(corpus / "stories.txt"), "--out",
+                                str(out), *remedy]) == 0
+    t, args = built(m, "--start-from", run, "--data", out / "train.bin")
+    assert args.dropout == t.model.cfg["drop_rate"] == 0.25
+
+
+def test_a_wsd_run_that_always_decays(m, data, tmp_path, capsys):
+    options = [*TINY, *data, "--schedule", "wsd", "--warmup", "0",
+               "--cooldown", "1"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert m.train_gpt.main([*options, "--steps", "3", "--out",
+                             str(one)]) == 0
+    assert m.train_gpt.main(["--resume", str(one), "--steps", "2"]) == 2
+    assert "can only be prolonged" in capsys.readouterr().err
+    assert m.train_gpt.main(["--resume", str(one), "--steps", "5"]) == 0
+    assert m.train_gpt.main([*options, "--steps", "5", "--out",
+                             str(two)]) == 0
+    assert rows(one) == rows(two)
 
 
 def test_a_wsd_run_can_be_prolonged(m, data, tmp_path):

@@ -19,7 +19,7 @@ import options
 import pretraining as pt
 import report
 import torch
-from previous_chapters import GPTModel, pick_device
+from previous_chapters import GPTModel, load_encoding, pick_device
 from schedules import Plan
 from trainer import DTYPES, Trainer, recompute_blocks, restore
 
@@ -32,11 +32,27 @@ def pick_source(args: argparse.Namespace) -> data.Source:
     common = dict(batch_size=args.batch_size, seed=args.seed,
                   context_length=args.context_length)
     if args.data.endswith(".bin"):
-        return data.token_source(Path(args.data), args.documents, **common)
+        source = data.token_source(Path(args.data), args.documents, **common)
+        check_tokenizer(args, source.task.tokenizer)
+        return source
     common |= dict(tokenizer=args.tokenizer, vocab_size=args.vocab_size)
     if args.data == "stories":
         return data.story_source(held_out=args.eval_stories, **common)
     return data.text_source(args.data, **common)
+
+
+def check_tokenizer(args: argparse.Namespace, found: Any) -> None:
+    """ValueError if tokens are not those of the model of --start-from."""
+    if args.start_from is None:
+        return
+    names = (load_encoding(args.tokenizer), found)
+    one, two = ([t.decode_single_token_bytes(i) for i in range(t.eot_token)]
+                for t in names)
+    if one != two:
+        raise ValueError(
+            f"--data {args.data} holds tokens of another tokenizer than "
+            f"--start-from {args.start_from}: write it again with "
+            f"prepare_data.py --tokenizer {args.tokenizer}")
 
 
 def pick_plan(args: argparse.Namespace, per_epoch: int) -> Plan:
@@ -59,6 +75,7 @@ def adopt(args: argparse.Namespace) -> GPTModel | None:
     args.tokenizer = str(folder / "tokenizer.tiktoken")
     args.layers, args.heads = cfg["n_layers"], cfg["n_heads"]
     args.width, args.context_length = cfg["emb_dim"], cfg["context_length"]
+    args.dropout = cfg["drop_rate"]
     return model
 
 
@@ -143,14 +160,18 @@ def prolonged(path: Path, state: dict, steps: int) -> tuple[Path, dict]:
     ValueError if there is none.
     """
     old = Plan(**state["plan"])
-    if steps < old.steps or old.shape != "wsd":
+    if old.shape == "wsd" and steps < old.steps:
+        raise ValueError(f"--steps {steps} is less than the {old.steps} of "
+                         "the run, which can only be prolonged")
+    if old.shape != "wsd":
         raise ValueError(
             f"--steps {steps} instead of {old.steps} would change the rates "
             "of steps already made: the cosine is stretched over all steps. "
             "Only a run with --schedule wsd can be prolonged")
     if state["step"] <= old.stable_end:
         return path, state
-    path = path.with_name(checkpoints.STABLE)
+    path = path.with_name(checkpoints.STABLE if old.stable_end
+                          else checkpoints.step_name(0))
     return path, checkpoints.load(path)
 
 

@@ -8,7 +8,7 @@ import gpt_options
 
 NUMBERS = [  # beside those of gpt_options; of the same form
     ("steps", int, 1, inf, None, "optimizer steps (default 9000)"),
-    ("epochs", float, 1e-9, inf, None, "times through the data (stories: "
+    ("epochs", float, 1e-9, 1e9, None, "times through the data (stories: "
      "2048 new ones each); --steps goes first"),
     ("cooldown", float, 0, 1, 0.2, "share of the steps that wsd decays"),
     ("checkpoint-every", int, 1, inf, 1000, "steps between checkpoints"),
@@ -29,7 +29,7 @@ CHOICES = [  # name, choices, default, what it is
 ]
 # These change what is written, not what is learned.
 HARMLESS = {"out", "resume", "log", "checkpoint_every", "keep", "samples",
-            "eval_every", "epochs", "steps"}   # steps: see build.prolonged
+            "eval_every", "steps"}   # steps: see build.prolonged
 
 
 WORDS = [  # name, default, what it is
