@@ -584,6 +584,15 @@ def test_nothing_logged_is_one_line(report, tmp_path, capsys, csv):
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("name, text", [
+    ("metrics.json", "{"), ("metrics.csv", "step,tokens\n1,many\n")])
+def test_a_damaged_file_is_named(report, folder, capsys, name, text):
+    (folder / name).write_text(text, "utf-8")
+    assert report.main([str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"{folder / name} is damaged" in error
+
+
 def test_report_from_the_command_line(report, folder, capsys):
     (folder / "metrics.json").write_text(json.dumps(METRICS), "utf-8")
     assert report.main([str(folder)]) == 0

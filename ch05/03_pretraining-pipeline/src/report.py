@@ -51,11 +51,23 @@ def read_columns(folder: Path, metrics: dict) -> Columns:
         lists = dict(zip(names, zip(*rows, strict=True), strict=False))
     else:
         lists = metrics.get("history", {})
-    columns = {name: [math.nan if v in ("", None) else float(v) for v in vs]
-               for name, vs in lists.items()}
+    try:
+        columns = {name: [math.nan if v in ("", None) else float(v)
+                          for v in vs] for name, vs in lists.items()}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
     if not columns.get("step"):
         raise ValueError(f"{path} holds no step: nothing to report")
     return columns
+
+
+def read_metrics(path: Path) -> dict:
+    """metrics.json, empty if there is none; ValueError if it is damaged."""
+    try:
+        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): move it away, the "
+                         "report needs only metrics.csv") from None
 
 
 def known(columns: Columns, name: str) -> tuple[list[float], list[float]]:
@@ -268,9 +280,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("run", help="a run folder")
     folder = Path(p.parse_args(argv).run)
     try:
-        path = folder / "metrics.json"
-        text = path.read_text("utf-8") if path.is_file() else "{}"
-        written = write_report(folder, json.loads(text))
+        written = write_report(folder, read_metrics(folder / "metrics.json"))
     except (ValueError, OSError) as error:
         print(f"report.py: error: {error}", file=sys.stderr)
         return 2
