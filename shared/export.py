@@ -1215,6 +1215,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--check", action="store_true", help="write nothing, show differences")
     add("--root", type=Path, default=ROOT, help="the course's folder")
     args = parser.parse_args(argv)
+    if not args.root.is_dir():
+        parser.error(f"--root {args.root} is not a folder: check the path")
     root = args.root.resolve()
     found = check(root) if args.check else write(root)
     for text in found:

@@ -255,14 +255,13 @@ def unexecuted(notebook: dict) -> list[int]:
 
 def check_stored(path: Path) -> str:
     """What is wrong with the stored form, '' if nothing. Executes nothing."""
-    text = path.read_text(encoding="utf-8")
     try:
         notebook = normalise(read_notebook(path))
     except (NotebookError, NotANotebook) as error:
         return str(error)
     if unexecuted(notebook):
         return f"{len(unexecuted(notebook))} cells were never executed"
-    if dump_notebook(notebook) != text:
+    if dump_notebook(notebook) != path.read_text(encoding="utf-8"):
         return "not stored in the normal form"
     return ""
 
@@ -290,6 +289,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--check", action="store_true", help="only look at the stored form")
     add("--timeout", type=float, default=600, help="seconds for one cell")
     args = parser.parse_args(argv)
+    if wrong := [str(path) for path in args.notebooks if not path.is_file()]:
+        parser.error(f"{wrong[0]} is not a file: check the path")
     set_environment()
     failed = 0
     for path in args.notebooks or all_notebooks():

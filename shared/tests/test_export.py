@@ -105,6 +105,13 @@ def test_module_of_a_chapter(export, course):
     )
 
 
+def test_a_root_that_is_no_folder_is_named(export, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        export.main(["--check", "--root", str(tmp_path / "none")])
+    assert end.value.code == 2 and "none is not a folder" in (
+        capsys.readouterr().err)
+
+
 def test_module_imports_what_it_uses_of_previous_chapters(export, course):
     assert export.main(["--root", str(course)]) == 0
     made = text(course, "ch03/01_main-chapter-code/attention.py")

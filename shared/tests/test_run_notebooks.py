@@ -169,6 +169,18 @@ def test_failure_names_the_cell_and_leaves_the_file(
     assert read(good)[0].execution_count == 1
 
 
+@pytest.mark.parametrize("how", [[], ["--check"]])
+def test_what_is_no_file_is_named(run_notebooks, tmp_path, capsys, how):
+    for path in (tmp_path, tmp_path / "none.ipynb"):
+        with pytest.raises(SystemExit) as end:
+            run_notebooks.main([*how, str(path)])
+        assert end.value.code == 2
+        assert f"{path} is not a file" in capsys.readouterr().err
+    (tmp_path / "binary.ipynb").write_bytes(b"\xff")
+    assert run_notebooks.main([*how, str(tmp_path / "binary.ipynb")]) == 1
+    assert "cannot be read as a notebook" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
