@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent)]
 import gpt_files as files  # noqa: E402
 import gpt_models as models  # noqa: E402
 from gpt_download import DownloadError  # noqa: E402
-from gpt_options import ShortParser, between  # noqa: E402
+from gpt_options import SEEDS, ShortParser, between  # noqa: E402
 from previous_chapters import count_parameters, pick_device  # noqa: E402
 
 OPTIONS = [  # name, type, default, what it is
@@ -31,7 +31,7 @@ OPTIONS = [  # name, type, default, what it is
     ("max-new-tokens", between(1), 256, "longest text (default 256)"),
     ("stop", str, None, "end before this text appears"),
     ("n", between(1), 1, "how many texts"),
-    ("seed", between(0), None, "the same seed writes the same text"),
+    ("seed", between(0, SEEDS), None, "the same seed writes the same text"),
     ("device", str, None, "cpu, cuda or mps (default: the best)"),
 ]
 
@@ -123,6 +123,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"gpt_generate.py: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, DownloadError | ConnectionError) else 2
+    except RuntimeError as error:                  # not finite, no memory
+        print("gpt_generate.py: error: the model cannot write: "
+              f"{str(error).splitlines()[0]}", file=sys.stderr)
+        return 1
     return 0
 
 

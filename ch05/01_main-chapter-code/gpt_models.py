@@ -91,7 +91,8 @@ def find(name: str, weights: str | Path = "gpt2",
     if path is None:
         to = "" if str(weights) == "gpt2" else f" --to {weights}"
         raise ValueError(f"{name} is not in {weights}: run python "
-                         f"gpt_download.py {name}{to}, or add --download")
+                         f"gpt_download.py {name}{to}, or gpt_generate.py "
+                         "with --download")
     return path
 
 

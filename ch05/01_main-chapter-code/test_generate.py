@@ -349,6 +349,19 @@ def test_one_clear_line(said, tmp_path, load_module, monkeypatch, args,
     assert err.startswith("gpt_generate.py: error: ") and err.count("\n") == 1
 
 
+def test_a_model_that_broke_down_is_one_line(said, new_run, files):
+    folder = new_run("run")
+    model = files.load_model(folder / "model.safetensors")
+    model.final_norm.scale.data.fill_(float("nan"))
+    files.save_model(folder / "model.safetensors", model)
+    for how in ("--model", "--compare"):
+        code, _, err = said(how, str(folder), "--prompt", "One")
+        assert code == 1 and err.count("\n") == 1
+        assert "error: the model cannot write" in err
+    code, _, err = said("--model", str(folder), "--seed", "9" * 30)
+    assert code == 2 and "--seed: must be a whole number" in err
+
+
 def test_a_download_that_fails_is_told_in_one_line(said, monkeypatch):
     monkeypatch.setenv("SCRATCH_LLM_MIRROR", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
