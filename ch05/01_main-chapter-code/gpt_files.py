@@ -142,18 +142,30 @@ def load_tokenizer(folder: Path, vocab_size: int,
 def new_folder(out: str | None, name: str) -> Path:
     """The folder of a run, made: never one that holds something.
 
-    Without `out` it is runs/name-001, or the next free number.
+    Without `out` it is runs/name-001, or the next free number, which no
+    other process gets. ValueError if it cannot be made.
     """
-    if out is not None:
-        folder = Path(out)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(f"--out {out} exists already: name another")
-    else:
-        numbers = (Path("runs", f"{name}-{n:03d}")
-                   for n in itertools.count(1))
-        folder = next(path for path in numbers if not path.exists())
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path("runs") if out is None else Path(out)
+    if out is not None and folder.exists() and (
+            not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"--out {out} exists already: name another")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if out is None:
+            folder = next(path for n in itertools.count(1)
+                          if made(path := folder / f"{name}-{n:03d}"))
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be made ({error.strerror})"
+                         ": name another folder with --out") from None
     return folder
+
+
+def made(folder: Path) -> bool:
+    """Make a folder, unless there is one of its name already."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+        return True
+    return False
 
 
 def newest_run(folder: str | Path = "runs") -> Path:
@@ -368,8 +380,10 @@ def closing_line(folder: Path, metrics: dict) -> str:
     if metrics.get("valid_stories") is not None:
         parts.append(f"{metrics['valid_stories']:.0%} of the samples valid")
     start = ""
-    if metrics["stopped"]:
-        start = f"stopped ({metrics['stopped']}), the checkpoint can be used: "
+    if why := metrics["stopped"]:
+        advice = ("the checkpoint can be used" if why == "interrupted" else
+                  "try a lower --rate")
+        start = f"stopped ({why}), {advice}: "
     return f"{start}{', '.join(parts)}; all in {folder}"
 
 
@@ -485,9 +499,12 @@ def finish(folder: Path, model: GPTModel, task: pt.Task,
            stopped: str = "") -> int:
     """Save all of a run, judge it unless it was stopped; the exit code.
 
-    0, or 130 after Ctrl-C, or 1 if training broke down.
+    0, or 130 after Ctrl-C, or 1 if training broke down; then the weights of
+    the last evaluation stay, if there are any.
     """
-    save_weights(folder, model, task)
+    if (stopped in ("", "interrupted")
+            or not (folder / "model.safetensors").exists()):
+        save_weights(folder, model, task)
     metrics = run_metrics(model, task, history, precision, options["seed"])
     metrics |= {"interrupted": bool(stopped), "stopped": stopped,
                 "valid_stories": None, "options": options}

@@ -674,6 +674,35 @@ def test_what_breaks_off_the_end_is_one_line(mains, files, mine, monkeypatch,
     files.load_model("run/model.safetensors")
 
 
+def test_a_breakdown_keeps_the_last_evaluated_weights(files, pt, mine,
+                                                      capsys):
+    task = files.text_task("mine.txt", vocab_size=300, context_length=16)
+    model = new_model(pt, vocab_size=task.tokenizer.n_vocab)
+    options, path = {"seed": 1, "samples": 2}, Path("model.safetensors")
+    path.write_bytes(b"good")
+    assert files.finish(Path(), model, task, [], "fp32", options,
+                        "step 3: loss nan, norm nan") == 1
+    assert path.read_bytes() == b"good"
+    assert "nan), try a lower --rate" in capsys.readouterr().out
+    assert files.finish(Path(), model, task, [], "fp32", options,
+                        "interrupted") == 130
+    files.load_model(path)
+
+
+def test_two_runs_never_share_a_folder(files, mine, monkeypatch):
+    mkdir = Path.mkdir
+
+    def both(self, *args, **more):     # another process is quicker, once
+        if self.name == "mine-001" and not self.exists():
+            mkdir(self, parents=True)
+        mkdir(self, *args, **more)
+    monkeypatch.setattr(Path, "mkdir", both)
+    assert files.new_folder(None, "mine") == Path("runs", "mine-002")
+    assert files.new_folder(None, "mine") == Path("runs", "mine-003")
+    with pytest.raises(ValueError, match="name another folder with --out"):
+        files.new_folder("mine.txt/run", "mine")
+
+
 # ---- Exercises -----------------------------------------------------------
 
 WRONG = {
