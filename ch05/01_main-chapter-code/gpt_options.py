@@ -45,7 +45,7 @@ class ShortParser(argparse.ArgumentParser):
 
 
 def run_script(main: Callable[[], int]) -> int:
-    """The exit code of a script's main; Ctrl-C is told in one line.
+    """The exit code of main; Ctrl-C and full memory are told in one line.
 
     Letters that the console cannot show are no error, nor is no console.
     """
@@ -57,6 +57,12 @@ def run_script(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
         return 130
+    except (MemoryError, RuntimeError) as error:
+        if not any(s in str(error) for s in ("out of memory", "allocate")):
+            raise
+        print(f"{Path(sys.argv[0]).name}: error: not enough memory: take a "
+              "smaller model, context or batch", file=sys.stderr)
+        return 1
 
 
 def between(low: float, high: float = math.inf, kind: type = int

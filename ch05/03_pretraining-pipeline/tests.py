@@ -300,6 +300,24 @@ def test_a_run_can_start_from_another(m, tmp_path):
     assert m.train_gpt.main(["--start-from", str(tmp_path / "none")]) == 2
 
 
+def test_a_run_can_start_from_the_storyteller(m):
+    args = m.options.parser().parse_args(["--start-from", "storyteller"])
+    model = m.build.adopt(args)
+    assert (args.width, args.layers) == (256, 2)
+    assert m.gpt_files.pick_tokenizer(args.tokenizer, [], 300
+                                      ).n_vocab == model.cfg["vocab_size"]
+
+
+@pytest.mark.parametrize("was, now, how", [
+    (1, 2, "without torchrun"), (2, 1, "with torchrun --nproc-per-node 2")])
+def test_as_many_processes_resume(m, was, now, how):
+    args = m.options.parser().parse_args([])
+    stored = vars(args) | {"processes": was}
+    args.processes = now
+    with pytest.raises(ValueError, match=f"resume it {how}"):
+        m.options.check_resumed(stored, args)
+
+
 def test_a_run_starts_only_from_one_of_its_tokenizer(m, data, corpus,
                                                      tmp_path, capsys):
     run, out, text = (tmp_path / name for name in ("run", "out", "x.txt"))
@@ -779,6 +797,13 @@ def test_ctrl_c_ends_a_script_in_one_line(m, capsys):
     def pressed() -> int:
         raise KeyboardInterrupt
     assert m.gpt_options.run_script(pressed) == 130
+
+    def full(text):
+        raise RuntimeError(text)
+    can_t = "DefaultCPUAllocator: can't allocate memory: you tried"
+    assert m.gpt_options.run_script(lambda: full(can_t)) == 1
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        m.gpt_options.run_script(lambda: full("a fault of ours"))
     assert capsys.readouterr().err.endswith(": stopped\n")
 
 

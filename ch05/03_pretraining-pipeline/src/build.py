@@ -68,11 +68,15 @@ def adopt(args: argparse.Namespace) -> GPTModel | None:
     """The model of --start-from; the options take over its shape."""
     if args.start_from is None:
         return None
-    folder = Path(args.start_from)
-    model = files.load_model(folder / "model.safetensors")
+    path = Path(args.start_from, "model.safetensors")
+    tokens = path.with_name("tokenizer.tiktoken")
+    if args.start_from == "storyteller":
+        path = files.STORYTELLER
+        tokens = path.with_suffix(".tiktoken")
+    model = files.load_model(path)
     cfg = model.cfg
-    files.load_tokenizer(folder, cfg["vocab_size"])         # does it fit?
-    args.tokenizer = str(folder / "tokenizer.tiktoken")
+    files.load_tokenizer(path.parent, cfg["vocab_size"], tokens.name)
+    args.tokenizer = str(tokens)
     args.layers, args.heads = cfg["n_layers"], cfg["n_heads"]
     args.width, args.context_length = cfg["emb_dim"], cfg["context_length"]
     args.dropout = cfg["drop_rate"]

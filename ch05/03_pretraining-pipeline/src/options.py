@@ -38,8 +38,8 @@ WORDS = [  # name, default, what it is
     ("out", None, "the run's folder (default: runs/NAME-001)"),
     ("resume", None, "go on with a run, exactly: its folder or one of its "
      "checkpoints; its options need not be repeated"),
-    ("start-from", None, "begin with the weights, the shape and the "
-     "tokenizer of a finished run: its folder"),
+    ("start-from", None, "begin with the weights, the shape, the dropout "
+     "and the tokenizer of a finished run: its folder, or storyteller"),
     ("device", None, "cpu, cuda or mps (default: the best)"),
     ("log", "csv", "csv, tensorboard, wandb: several with commas"),
 ]
@@ -80,6 +80,12 @@ def check_resumed(stored: dict, args: argparse.Namespace) -> None:
     if args.out is not None:
         raise ValueError("--resume goes on in the run's own folder: leave "
                          "--out away")
+    if stored["processes"] != args.processes:
+        n = stored["processes"]
+        how = (f"with torchrun --nproc-per-node {n}" if n > 1
+               else "without torchrun")
+        raise ValueError(f"the run has processes: {n}, this is one of "
+                         f"{args.processes}: resume it {how}")
     if different := changes(stored, vars(args)):
         raise ValueError("a resumed run keeps its options, but these "
                          f"differ: {', '.join(different)}")
