@@ -797,14 +797,17 @@ def test_ctrl_c_ends_a_script_in_one_line(m, capsys):
     def pressed() -> int:
         raise KeyboardInterrupt
     assert m.gpt_options.run_script(pressed) == 130
+    assert capsys.readouterr().err.endswith(": stopped\n")
 
+
+def test_full_memory_ends_a_script_in_one_line(m, capsys):
     def full(text):
         raise RuntimeError(text)
     can_t = "DefaultCPUAllocator: can't allocate memory: you tried"
     assert m.gpt_options.run_script(lambda: full(can_t)) == 1
     with pytest.raises(RuntimeError, match="a fault of ours"):
         m.gpt_options.run_script(lambda: full("a fault of ours"))
-    assert capsys.readouterr().err.endswith(": stopped\n")
+    assert "not enough memory: take a smaller" in capsys.readouterr().err
 
 
 def test_bytes_are_counted(m, corpus, data):
