@@ -1,6 +1,6 @@
 """Make a run of the pipeline the storyteller that ships with the course.
 
-    python shared/publish.py runs/storyteller-001
+    python shared/publish.py runs/phase-2
 
 Writes shared/checkpoints: the weights, the tokenizer, metrics.json and the
 card, README.md, whose numbers all come from the run. Without a run it writes
@@ -17,9 +17,10 @@ SHARED = Path(__file__).resolve().parent
 TARGET = SHARED / "checkpoints"
 COPIED = {"model.safetensors": "storyteller.safetensors",
           "tokenizer.tiktoken": "storyteller.tiktoken"}
+PROMISED = {"ratio": 1.02, "valid_stories": 0.95}  # at most, at least
 DROPPED = ("out", "resume", "log", "device", "tokenizer")  # of one machine
 SCRIPT = "ch05/03_pretraining-pipeline/src/train_gpt.py"
-SHOWN = ("start_from", "layers", "width", "heads", "batch_size", "steps",
+SHOWN = ("layers", "width", "heads", "batch_size", "steps",
          "rate", "warmup", "weight_decay", "eval_every", "samples", "seed")
 
 CARD = """# The storyteller
@@ -64,7 +65,7 @@ threads rounds differently, so it makes another model that is as good.
 
 ```sh
 {commands}
-python shared/publish.py runs/storyteller-{runs:03d}
+python shared/publish.py runs/phase-{runs}
 ```
 
 **What it is not.** It has seen stories of one grammar and nothing else: no
@@ -76,12 +77,15 @@ valid stories again, on stories that are new to the model.
 """
 
 
-def command(options: dict) -> str:
-    """What starts a run, as it is typed."""
+def command(options: dict, phase: int) -> str:
+    """What starts a run, as it is typed; each phase from the one before."""
     names = [n for n in SHOWN if options.get(n) is not None]
     if options.get("start_from"):
         names = [n for n in names if n not in ("layers", "width", "heads")]
-    words = [f"--{n.replace('_', '-')} {options[n]}" for n in names]
+    words = [f"--out runs/phase-{phase}"]
+    if options.get("start_from"):
+        words.append(f"--start-from runs/phase-{phase - 1}")
+    words += [f"--{n.replace('_', '-')} {options[n]}" for n in names]
     return (f"python {SCRIPT} \\\n    {' '.join(words[:5])} \\\n    "
             f"{' '.join(words[5:])}")
 
@@ -96,7 +100,8 @@ def card(metrics: dict) -> str:
         "layers": config["n_layers"], "width": config["emb_dim"],
         "heads": config["n_heads"], "samples": options["samples"],
         "runs": len(runs),
-        "commands": "\n".join(command(run["options"]) for run in runs)})
+        "commands": "\n".join(command(run["options"], n)
+                              for n, run in enumerate(runs, 1))})
 
 
 def earlier(options: dict, root: Path) -> list[dict]:
@@ -122,9 +127,21 @@ def read_metrics(folder: Path) -> dict:
     return metrics
 
 
-def publish(run: Path, target: Path = TARGET) -> None:
-    """Copy what ships from a run, and write the card."""
+def check(run: Path, metrics: dict) -> None:
+    """ValueError if a run is not as good as the course promises."""
+    ratio, valid = (metrics[key] for key in PROMISED)
+    if ratio > PROMISED["ratio"] or valid < PROMISED["valid_stories"]:
+        raise ValueError(
+            f"{run} has {ratio:.3f} x the floor and {valid:.1%} valid "
+            "stories; the course promises at most 1.02 and at least 95%. "
+            "--force ships it all the same")
+
+
+def publish(run: Path, target: Path = TARGET, force: bool = False) -> None:
+    """Copy what ships from a run; ValueError if it should not."""
     metrics = read_metrics(run)
+    if not force:
+        check(run, metrics)
     metrics["before"] = earlier(metrics["options"], run.resolve().parents[1])
     missing = [name for name in COPIED if not (run / name).is_file()]
     if missing:
@@ -142,10 +159,14 @@ def publish(run: Path, target: Path = TARGET) -> None:
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("run", nargs="?", help="a finished run of train_gpt.py")
+    p.add_argument("--force", action="store_true",
+                   help="ship a run that is worse than promised")
     args = p.parse_args(argv)
     try:
         if args.run is not None:
-            publish(Path(args.run))
+            publish(Path(args.run), force=args.force)
+            print(f"{TARGET} now holds {args.run}; git checkout "
+                  "shared/checkpoints brings back what was there")
         text = card(read_metrics(TARGET))
     except (ValueError, OSError) as error:
         print(f"publish.py: error: {error}", file=sys.stderr)

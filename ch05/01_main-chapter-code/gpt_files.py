@@ -33,8 +33,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-STORYTELLER = (Path(__file__).resolve().parents[2] / "shared" / "checkpoints"
-               / "storyteller.safetensors")
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+STORYTELLER = SHARED / "checkpoints" / "storyteller.safetensors"
 
 
 @contextlib.contextmanager
@@ -456,10 +456,11 @@ def save_metrics(folder: Path, metrics: dict, history: list[dict]) -> None:
     everything = metrics | {"history": columns(history)}
     write_text(folder / "metrics.json", json.dumps(everything, indent=1))
     if history:
-        ax = pt.plot_losses(history, metrics["floor"])
-        with atomic(folder / "loss.png") as temporary:
-            ax.figure.savefig(temporary, format="png")
-        plt.close(ax.figure)
+        with plt.style.context(SHARED / "scratch.mplstyle"):
+            ax = pt.plot_losses(history, metrics["floor"])
+            with atomic(folder / "loss.png") as temporary:
+                ax.figure.savefig(temporary, format="png")
+            plt.close(ax.figure)
 
 
 def calibrate_run(model: GPTModel, task: pt.Task, metrics: dict) -> None:
@@ -481,10 +482,12 @@ def calibrate_run(model: GPTModel, task: pt.Task, metrics: dict) -> None:
 def judge_run(folder: Path, model: GPTModel, task: pt.Task, metrics: dict,
               n: int) -> None:
     """Final loss in fp32, n samples in samples.txt, their validity."""
+    n = n if task.parse else min(n, 10)
+    say(f"trained; now calibrating and writing {n} samples ..." if task.floor
+        else f"trained; now writing {n} samples ...")
     calibrate_run(model, task, metrics)
     save_weights(folder, model, task)
     metrics["val_loss"] = pt.evaluate(model, task.validation)
-    n = n if task.parse else min(n, 10)
     texts = pt.sample_texts(model, task.tokenizer, n, metrics["seed"],
                             max_new_tokens=room(model))
     write_text(folder / "samples.txt", marked_samples(texts, task.parse))

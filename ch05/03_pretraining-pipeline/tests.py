@@ -922,8 +922,14 @@ def test_the_benchmark_runs_without_a_gpu(m, capsys):
     assert m.bench_gpu.main(["--config", "tiny", "--steps", "2",
                              "--force-cpu", "--no-compile"]) == 0
     table = capsys.readouterr().out
-    for word in ("tokens/s", "matmul peak", "memory", "speed-up"):
+    for word in ("tokens/s", "matmul peak", "memory"):
         assert word in table
+    assert "speed-up" not in table and "| 0.00" not in table
+    cfg, none = m.bench_gpu.TINY, torch.device("meta")
+    row, = m.bench_gpu.over_the_cpu(cfg, none, 1e6, 1)
+    assert "speed-up" in row[0] and row[1].startswith("x ")
+    assert m.bench_gpu.in_flops(7.9e14) == "790.00 TFLOP/s"
+    assert m.bench_gpu.in_flops(8.1e9) == "8.1 GFLOP/s"
 
 
 if __name__ == "__main__":

@@ -92,6 +92,11 @@ def test_the_card_is_written_from_the_run(load_module, tmp_path, capsys):
     shipped = (tmp_path / "goal" / "metrics.json").read_text("utf-8")
     assert json.loads(shipped) == json.loads(
         (FOLDER / "metrics.json").read_text("utf-8"))
+    metrics["valid_stories"] = 0.9
+    (run / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+    assert publish.main([str(run)]) == 2
+    assert "90.0% valid stories" in capsys.readouterr().err
+    publish.publish(run, tmp_path / "other", force=True)
     assert publish.main([str(tmp_path / "none")]) == 2
     assert "none is not a finished run" in capsys.readouterr().err
 
@@ -102,8 +107,11 @@ def test_the_cards_commands_are_those_of_its_runs():
     runs = [*metrics.get("before", []), metrics]
     text = CARD.replace("\\\n", " ")
     commands = re.findall(r"^python \S+train_gpt.py (.+)$", text, re.M)
-    for command, run in zip(commands, runs, strict=True):
+    for n, (command, run) in enumerate(zip(commands, runs, strict=True)):
+        phases = {"out": f"runs/phase-{n + 1}",
+                  "start_from": f"runs/phase-{n}"}
+        assert bool(n) == ("--start-from" in command)
         words = command.split()
         for name, value in zip(words[::2], words[1::2], strict=True):
             option = name.removeprefix("--").replace("-", "_")
-            assert value == str(run["options"][option])
+            assert value == str((run["options"] | phases)[option])

@@ -97,6 +97,12 @@ def peak_memory(device: torch.device) -> float:
     return size * (1 if sys.platform == "darwin" else 1024)
 
 
+def in_flops(speed: float) -> str:
+    """A speed in FLOP/s, in a unit that leaves digits before the point."""
+    return (f"{speed / 1e12:,.2f} TFLOP/s" if speed >= 1e12
+            else f"{speed / 1e9:,.1f} GFLOP/s")
+
+
 def device_name(device: torch.device) -> str:
     return (torch.cuda.get_device_name(device) if device.type == "cuda"
             else f"{device.type} ({torch.get_num_threads()} threads)")
@@ -106,13 +112,11 @@ def compare(args: argparse.Namespace, device: torch.device) -> list[tuple]:
     """The rows of the table: what was measured, and its value."""
     cfg = TINY if args.config == "tiny" else gpt2_config(
         args.config, tie_weights=True, drop_rate=0.0)
-    cpu = torch.device("cpu")
-    slow = tokens_per_second(new_trainer(
-        cfg, cpu, pt.pick_precision(cpu), 1, 1, False), args.cpu_steps)
     peak = build.matmul_peak(device, args.precision)
     t = new_trainer(cfg, device, args.precision, args.batch_size,
                     args.accumulate, not args.no_compile)
     fast = tokens_per_second(t, args.steps)
+    peak = max(peak, build.matmul_peak(device, args.precision))
     work = fast * pt.flops_per_token(cfg, cfg["context_length"])
     return [
         ("device", device_name(device)),
@@ -121,10 +125,21 @@ def compare(args: argparse.Namespace, device: torch.device) -> list[tuple]:
          f"{args.accumulate}"),
         ("precision, compiled", f"{args.precision}, {not args.no_compile}"),
         ("tokens/s", f"{fast:,.0f}"),
-        ("matmul peak, measured", f"{peak / 1e12:,.2f} TFLOP/s"),
+        ("matmul peak, measured", in_flops(peak)),
         ("share of the matmul peak (MFU)", f"{work / peak:.1%}"),
         ("peak memory", f"{peak_memory(device) / 2**30:,.2f} GiB"),
-        ("speed-up over this machine's CPU", f"x {fast / slow:,.1f}")]
+        *over_the_cpu(cfg, device, fast, args.cpu_steps)]
+
+
+def over_the_cpu(cfg: dict, device: torch.device, fast: float, steps: int
+                 ) -> list[tuple]:
+    """The row that compares with this machine's CPU, if it is not that."""
+    if device.type == "cpu":
+        return []
+    cpu = torch.device("cpu")
+    slow = tokens_per_second(new_trainer(
+        cfg, cpu, pt.pick_precision(cpu), 1, 1, False), steps)
+    return [("speed-up over this machine's CPU", f"x {fast / slow:,.1f}")]
 
 
 def main(argv: list[str] | None = None) -> int:
