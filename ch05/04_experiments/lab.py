@@ -1,4 +1,4 @@
-"""What the experiments share: a small world, a small model, one run.
+"""What the experiments share: a small world, a small model, one run, figures.
 
 Three notebooks stand on this file: experiments.ipynb beside it,
 ../05_learning-rate-schedulers and ../06_hyperparameter-search. It holds no
@@ -9,18 +9,24 @@ smaller, so that a run takes a second or two.
 import itertools
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
+from torch import Tensor
 
 CHAPTER = Path(__file__).resolve().parents[1] / "01_main-chapter-code"
 sys.path[:0] = [str(CHAPTER), str(CHAPTER.parents[1] / "shared")]
 import pretraining as pt  # noqa: E402
 import storyworld  # noqa: E402
-from previous_chapters import GPTModel  # noqa: E402
+from previous_chapters import (  # noqa: E402
+    COLOURS,
+    GPTModel,
+    create_dataloader,
+)
 
 SMALL = {
     "context_length": 128, "emb_dim": 64, "n_heads": 2, "n_layers": 1,
@@ -113,6 +119,13 @@ def endless(rows: list[list[int]], batch_size: int, seed: int
             yield from pt.bucket_batches(part, batch_size, generator)
 
 
+def cut_windows(ids: list[int], length: int = 64) -> list[pt.Batch]:
+    """A text cut without overlap, in order, to evaluate on."""
+    return list(create_dataloader(ids, batch_size=32, context_length=length,
+                                  stride=length, shuffle=False,
+                                  drop_last=False))
+
+
 def learn(model: GPTModel, batches: Iterator[pt.Batch], plan: Callable,
           weight_decay: float = 0.01, **how: Any) -> list[float]:
     """Train by a plan (plan.steps, plan(step) is the rate); the losses.
@@ -163,3 +176,93 @@ def table(rows: Iterable[Iterable], heads: Iterable[str]) -> str:
         cell.ljust(w) if i == 0 else cell.rjust(w)
         for i, (cell, w) in enumerate(zip(row, wide, strict=True)))
         for row in cells)
+
+
+# ---- Figures -------------------------------------------------------------
+
+
+def draw_lines(x: Iterable[float], curves: dict[str, list],
+               keys: Iterable[str], mark: str = "o-",
+               levels: dict[str, float] | None = None,
+               legend: dict | None = None,
+               size: tuple[float, float] = (6.4, 3.2), **axes: Any) -> None:
+    """One curve, or one for each seed, in the colour of each name.
+
+    keys: of COLOURS. mark: as for plt.plot. levels: horizontal lines, each
+    with a word. legend: its place. size: in inches. axes: as for Axes.set.
+    """
+    plt.gcf().set_size_inches(size)
+    x = list(x)
+    for (name, lines), key in zip(curves.items(), keys, strict=True):
+        lines = lines if isinstance(lines[0], list) else [lines]
+        for i, line in enumerate(lines):
+            plt.plot(x, line, mark, color=COLOURS[key],
+                     label="_" * (i > 0) + name)
+    for word, level in (levels or {}).items():
+        plt.axhline(level, ls=":", color=COLOURS["ink"], lw=1)
+        plt.text(1.01, level, word, va="center", fontsize=8,
+                 transform=plt.gca().get_yaxis_transform())
+    plt.gca().set(**axes)
+    if len(curves) > 1:
+        plt.legend(**legend or {})
+    plt.show()
+
+
+def draw_watched(runs: dict[str, list], every: int,
+                 floor: float | None = None, **axes: Any) -> None:
+    """A panel for each name: what `watch` gave, one curve for each seed."""
+    _, panels = plt.subplots(1, len(runs), sharey=True, figsize=(6.4, 2.8))
+    for panel, (name, curves) in zip(panels, runs.items(), strict=True):
+        for curve, (i, key) in itertools.product(
+                curves, enumerate(("train", "validation"))):
+            panel.plot(range(every, every * len(curve) + 1, every),
+                       [pair[i] for pair in curve], color=COLOURS[key],
+                       label="_" * (curve is not curves[0]) + key)
+        if floor is not None:
+            panel.axhline(floor, ls="--", color=COLOURS["ink"], lw=1)
+        panel.set(title=name, xlabel="step", **axes)
+    panels[0].set_ylabel("loss (nats per token)")
+    panels[-1].legend(loc="lower left")
+    plt.show()
+
+
+def draw_bars(losses: dict[str, list[float]], xlabel: str,
+              keys: Sequence[str] = ("sky",), floor: float | None = None,
+              **axes: Any) -> None:
+    """A bar for the mean of each name's losses, a dot for each of them."""
+    plt.figure(figsize=(6.4, 2.2))
+    plt.barh(list(losses), [statistics.fmean(some) for some in
+                            losses.values()], color=[COLOURS[k] for k in keys])
+    for name, some in losses.items():
+        plt.plot(some, [name] * len(some), "k.", ms=5)
+    if floor is not None:
+        plt.axvline(floor, ls="--", color=COLOURS["ink"], lw=1)
+    plt.gca().set(xlabel=xlabel, **axes)
+    plt.show()
+
+
+def draw_grids(grids: dict[str, Tensor], ylabel: str, down: Sequence,
+               xlabel: str, across: Sequence) -> None:
+    """Shares from 0 to 1 in a grid for each name, as colours and numbers."""
+    for ax, (name, grid) in zip(plt.subplots(1, len(grids))[1],
+                                grids.items(), strict=True):
+        ax.imshow(grid, vmin=0, vmax=1)
+        ax.set(title=name, xlabel=xlabel, ylabel=ylabel,
+               xticks=range(len(across)), xticklabels=across,
+               yticks=range(len(down)), yticklabels=down)
+        for i, j in itertools.product(*map(range, grid.shape)):
+            ax.text(j, i, f"{grid[i, j]:.2f}", ha="center", va="center",
+                    color="white" if grid[i, j] < 0.6 else COLOURS["ink"])
+    plt.show()
+
+
+def draw_guesses(guesses: dict[str, Tensor], tokenizer: Any) -> None:
+    """The six likeliest tokens of each name's probabilities, (V,) each."""
+    _, panels = plt.subplots(1, len(guesses), figsize=(6.4, 2.4))
+    for panel, (name, p) in zip(panels, guesses.items(), strict=True):
+        top = p.topk(6)
+        panel.barh([repr(tokenizer.decode([i])) for i in top.indices.tolist()],
+                   top.values.tolist(), color=COLOURS["sky"])
+        panel.invert_yaxis()
+        panel.set(title=name, xlabel="probability")
+    plt.show()

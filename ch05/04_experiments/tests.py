@@ -113,6 +113,14 @@ def test_watching_changes_nothing(lab, bench):
     assert losses[1][-1][1] == lab.pt.evaluate(model, bench.validation)
 
 
+def test_windows_to_evaluate_on_share_no_token(lab):
+    (x, y), = lab.cut_windows(list(range(201)))
+    assert x.flatten().tolist() == list(range(192))
+    assert y.flatten().tolist() == list(range(1, 193))
+    (x, _), = lab.cut_windows(list(range(201)), 100)
+    assert x.shape == (2, 100)
+
+
 def test_a_claim_is_printed_and_must_hold(lab, capsys):
     lab.claim("one is less than two", 1 < 2)
     assert capsys.readouterr().out == "one is less than two: True\n"
