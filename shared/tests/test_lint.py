@@ -24,7 +24,7 @@ NOTEBOOKS = [
     for path in sorted(ROOT.glob("ch*/**/*.ipynb"))
     if ".ipynb_checkpoints" not in path.parts
 ]
-CELLS, RATIO, MEDIAN = (45, 90), (1.2, 1.8), 8  # of a main notebook
+CELLS, RATIO, MEDIAN = (45, 90), (1.2, 1.8), 8  # of a lesson
 CELL_LINES, FUNCTION_LINES, CLASS_LINES, WIDTH = 25, 25, 40, 79
 PNG_BYTES = 40 * 1024
 IGNORING = {"nbval-ignore-output", "nbval-skip"}
@@ -172,11 +172,11 @@ def unique_ids(notebook: dict) -> Iterator[str]:
         seen.add(cell.get("id"))
 
 
-def main_shape(notebook: dict) -> Iterator[str]:
-    """A main notebook's length, its rhythm, and its usual cell."""
+def lesson_shape(notebook: dict) -> Iterator[str]:
+    """A lesson's length, its rhythm, and its usual cell."""
     total = len(notebook["cells"])
     if not CELLS[0] <= total <= CELLS[1]:
-        yield f"has {total} cells: a main notebook has {CELLS[0]}-{CELLS[1]}"
+        yield f"has {total} cells: a lesson has {CELLS[0]}-{CELLS[1]}"
     code = [cell["source"] for _, cell in code_cells(notebook)]
     text = sum(cell["cell_type"] == "markdown" for cell in notebook["cells"])
     ratio = text / max(len(code), 1)
@@ -201,13 +201,18 @@ RULES = [
     no_machine_paths,
     unique_ids,
 ]
-MAIN_NOTEBOOK = r"ch0[2-9]/01_main-chapter-code/ch\d\d\.ipynb"
+# A lesson is a chapter's main notebook or any notebook of a bonus folder; not
+# the exercises and the short versions beside a main notebook, nor chapter 1,
+# which has no code.
+LESSON = (
+    r"ch0[2-9]/01_main-chapter-code/ch\d\d\.ipynb"
+    r"|ch\d\d/(?!01_)\d\d_[^/]+/[^/]+\.ipynb"
+)
 
 
 def lint(name: str, notebook: dict) -> list[str]:
     """All that is wrong with a notebook, one line each."""
-    is_main = re.fullmatch(MAIN_NOTEBOOK, name)
-    rules = [*RULES, main_shape] if is_main else RULES
+    rules = [*RULES, lesson_shape] if re.fullmatch(LESSON, name) else RULES
     return [f"{name}, {text}" for rule in rules for text in rule(notebook)]
 
 
@@ -398,6 +403,7 @@ def figure(size: int) -> dict:
     return {"output_type": "display_data", "data": {"image/png": png}}
 
 
+SHORT = "ch02/01_main-chapter-code/short-version.ipynb"  # may be any shape
 ERROR = {"output_type": "error", "ename": "E", "evalue": "no", "traceback": []}
 HOME, MAC, WINDOWS = "/" + "home", "/" + "Users", "C:" + "\\Users\\"
 
@@ -428,8 +434,8 @@ FAULTY = {
 def test_lint_catches(message):
     cells = FAULTY[message]
     notebook = book(*cells) if isinstance(cells, list) else book(cells)
-    (fault,) = lint("ch02/02_bonus_x/x.ipynb", notebook)
-    assert fault.startswith("ch02/02_bonus_x/x.ipynb, ")
+    (fault,) = lint(SHORT, notebook)
+    assert fault.startswith(f"{SHORT}, ")
     assert message in fault
 
 
@@ -444,29 +450,33 @@ def test_lint_lets_a_clean_notebook_pass():
         ),
         code("y" * 79),
     )
-    assert lint("ch02/02_bonus_x/x.ipynb", notebook) == []
+    assert lint(SHORT, notebook) == []
 
 
-def main_notebook(texts: int, codes: int, lines: int = 8) -> dict:
+def lesson(texts: int, codes: int, lines: int = 8) -> dict:
     return book(*[text()] * texts, *[code("x = 1\n" * lines)] * codes)
 
 
 @pytest.mark.parametrize(
     ("notebook", "message"),
     [
-        (main_notebook(26, 18), "has 44 cells"),
-        (main_notebook(54, 37), "has 91 cells"),
-        (main_notebook(27, 23), "27 text cells to 23 code cells, 1.17"),
-        (main_notebook(37, 20), "37 text cells to 20 code cells, 1.85"),
-        (main_notebook(30, 20, 9), "median code cell has 9"),
+        (lesson(26, 18), "has 44 cells"),
+        (lesson(54, 37), "has 91 cells"),
+        (lesson(27, 23), "27 text cells to 23 code cells, 1.17"),
+        (lesson(37, 20), "37 text cells to 20 code cells, 1.85"),
+        (lesson(30, 20, 9), "median code cell has 9"),
     ],
 )
-def test_lint_catches_a_misshapen_main_notebook(notebook, message):
-    name = "ch03/01_main-chapter-code/ch03.ipynb"
+@pytest.mark.parametrize(
+    "name",
+    ["ch03/01_main-chapter-code/ch03.ipynb", "ch03/02_bonus_x/x.ipynb"],
+)
+def test_lint_catches_a_misshapen_lesson(name, notebook, message):
     (fault,) = lint(name, notebook)
     assert message in fault
-    assert lint(name, main_notebook(30, 20)) == []
-    assert lint("ch03/02_bonus_x/x.ipynb", notebook) == []
+    assert lint(name, lesson(30, 20)) == []
+    for exempt in (SHORT, "ch03/01_main-chapter-code/exercises.ipynb"):
+        assert lint(exempt, notebook) == []
 
 
 BODY = "    x = 1\n"
