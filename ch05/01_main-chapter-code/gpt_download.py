@@ -160,8 +160,8 @@ class Broken(Exception):
 REASONS = (  # the first that is among the causes of a failed request
     (broken.ProxyError, "cannot be reached through the proxy"),
     (broken.SSLError, "shows a certificate that is not trusted here"),
-    (broken.NameResolutionError, "has a name that is unknown here (DNS), is "
-     "this machine online?"),
+    (broken.NameResolutionError, "has a name that is unknown here (DNS): "
+     "perhaps this machine is offline"),
     (ConnectionRefusedError, "refuses the connection"),
     (broken.NewConnectionError, "cannot be reached from here"),
     (broken.ConnectTimeoutError, "gave no connection within {connect:g} s"),
