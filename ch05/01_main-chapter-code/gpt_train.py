@@ -24,7 +24,7 @@ from previous_chapters import pick_device  # noqa: E402
 
 LENGTH = [  # name, type, lowest, highest, default, what it is
     ("steps", int, 1, math.inf, 9000, "optimizer steps"),
-    ("max-minutes", float, 0.01, math.inf, 4.75,
+    ("max-minutes", float, 0.01, math.inf, 4.65,
      "fewer steps on slow machines"),
 ]
 
