@@ -6,8 +6,8 @@ two processes share the files. Everything works without it too, for one
 notebook (`pytest ch03/01_main-chapter-code/ch03.ipynb`), and from a chapter's
 folder (`python -m pytest tests.py -v`, `python tests.py`).
 
-The fixtures `load_module`, `notebook_names`, `world` and `check_exercise` are
-for the chapters' tests.py; each says below what it does.
+The fixtures `load_module`, `notebook_names`, `world`, `clean_imports` and
+`check_exercise` are for the chapters' tests.py; each says below what it does.
 """
 
 from __future__ import annotations
@@ -211,6 +211,20 @@ def world() -> ModuleType:
         return importlib.import_module("storyworld")
     finally:
         sys.path.remove(str(SHARED))
+
+
+@pytest.fixture(scope="module")
+def clean_imports() -> Iterator[None]:
+    """What a file's tests import from a chapter by its plain name, such as
+    `gpt_files`, is forgotten after them: other chapters have others."""
+    path, names = sys.path[:], set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - names:
+        file = Path(getattr(sys.modules[name], "__file__", None) or "")
+        if file.stem == name and any(
+                file.is_relative_to(folder) for folder in ROOT.glob("ch0*")):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -133,8 +133,9 @@ def check(run: Path, metrics: dict) -> None:
     if ratio > PROMISED["ratio"] or valid < PROMISED["valid_stories"]:
         raise ValueError(
             f"{run} has {ratio:.3f} x the floor and {valid:.1%} valid "
-            "stories; the course promises at most 1.02 and at least 95%. "
-            "--force ships it all the same")
+            f"stories; the course promises at most {PROMISED['ratio']} and "
+            f"at least {PROMISED['valid_stories']:.0%}. --force ships it all "
+            "the same")
 
 
 def publish(run: Path, target: Path = TARGET, force: bool = False) -> None:

@@ -120,6 +120,12 @@ def save_tokenizer(path: Path, tokenizer: Any) -> None:
         write_ranks(ranks, temporary)
 
 
+def tokenizer_name(weights: Path) -> str:
+    """What the vocabulary beside these weights is called."""
+    return ("storyteller" if weights == STORYTELLER else "tokenizer"
+            ) + ".tiktoken"
+
+
 def load_tokenizer(folder: Path, vocab_size: int,
                    name: str = "tokenizer.tiktoken") -> Any:
     """The tokenizer of a run; ValueError if it does not fit the model."""
@@ -261,6 +267,17 @@ def encode_prompt(tokenizer: Any, prefix: str, prompt: str) -> list[int]:
     text = f"{prefix}{prompt}"
     return [tokenizer.eot_token, *tokenizer.encode_ordinary(
         text.rstrip(" ") if prefix else text)]
+
+
+def text_table(rows: Iterable[Iterable]) -> str:
+    """Rows as lines, the first column to the left, the others right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in
+              itertools.zip_longest(*cells, fillvalue="")]
+    return "\n".join("  ".join(
+        cell.ljust(w) if i == 0 else cell.rjust(w)
+        for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+    ).rstrip() for row in cells)
 
 
 def text_pieces(ids: Iterable[int], tokenizer: Any) -> Iterator[str]:

@@ -105,9 +105,8 @@ def load(name: str, path: Path, device: torch.device) -> Writer:
         model = gpt2_model(download.GPT2[name][0], path)
         return Writer(model.to(device).eval(), gpt2_encoding())
     model = files.load_model(path, device)
-    tokens = ("storyteller" if path == files.STORYTELLER else "tokenizer")
-    tokenizer = files.load_tokenizer(
-        path.parent, model.cfg["vocab_size"], f"{tokens}.tiktoken")
+    tokenizer = files.load_tokenizer(path.parent, model.cfg["vocab_size"],
+                                     files.tokenizer_name(path))
     return Writer(model, tokenizer, files.read_prefix(path))
 
 

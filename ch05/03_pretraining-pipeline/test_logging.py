@@ -21,25 +21,12 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
+pytestmark = pytest.mark.usefixtures("clean_imports")
 SRC = HERE / "src"
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
 LOGGED = ("train", "rate", "norm", "tokens_per_second", "mfu", "tokens",
           "seconds", "graded", "step")
 RARE = ("validation", "perplexity", "bits_per_byte")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def clean_imports():
-    """The chapter's modules are known by plain names only in this file."""
-    path, names = sys.path[:], set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - names:
-        file = getattr(sys.modules[name], "__file__", None) or ""
-        if "." not in name and Path(file).parent.name in (
-                "src", "01_main-chapter-code"):
-            if not name.startswith("ch05_"):
-                del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

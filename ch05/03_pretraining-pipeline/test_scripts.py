@@ -12,22 +12,11 @@ import torch
 from torch.testing import assert_close
 
 HERE = Path(__file__).resolve().parent
+pytestmark = pytest.mark.usefixtures("clean_imports")
 SCRIPTS = HERE / "scripts"
 CFG = {"vocab_size": 60, "context_length": 32, "emb_dim": 16, "n_heads": 2,
        "n_layers": 3, "drop_rate": 0.1, "qkv_bias": True,
        "tie_weights": False}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def clean_imports():
-    """The chapter's modules are known by plain names only in this file."""
-    path, names = sys.path[:], set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - names:
-        file = getattr(sys.modules[name], "__file__", None) or ""
-        if HERE.parent in Path(file).parents and not name.startswith("ch05_"):
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

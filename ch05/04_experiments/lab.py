@@ -20,6 +20,7 @@ from torch import Tensor
 
 CHAPTER = Path(__file__).resolve().parents[1] / "01_main-chapter-code"
 sys.path[:0] = [str(CHAPTER), str(CHAPTER.parents[1] / "shared")]
+import gpt_files as files  # noqa: E402
 import pretraining as pt  # noqa: E402
 import storyworld  # noqa: E402
 from previous_chapters import (  # noqa: E402
@@ -169,13 +170,7 @@ def noise(values: Iterable[float]) -> tuple[float, float]:
 
 def table(rows: Iterable[Iterable], heads: Iterable[str]) -> str:
     """Rows as lines with columns in line, the first column to the left."""
-    cells = [[str(cell) for cell in row] for row in (heads, *rows)]
-    wide = [max(map(len, column)) for column in
-            itertools.zip_longest(*cells, fillvalue="")]
-    return "\n".join("  ".join(
-        cell.ljust(w) if i == 0 else cell.rjust(w)
-        for i, (cell, w) in enumerate(zip(row, wide, strict=True)))
-        for row in cells)
+    return files.text_table([heads, *rows])
 
 
 # ---- Figures -------------------------------------------------------------

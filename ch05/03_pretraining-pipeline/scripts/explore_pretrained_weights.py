@@ -17,7 +17,7 @@ from pathlib import Path
 
 import weight_figures as figures
 import weights
-from weights import Opened
+from weights import Opened, files
 
 DISTANCES = (1, 4, 16, 64)
 
@@ -55,7 +55,7 @@ def layers_part(one: Opened, prompt: str) -> str:
             one.model, one.ids(prompt)).items()}}
     rows = [[str(i), *(f"{v:.3f}" for v in line)]
             for i, line in enumerate(zip(*columns.values(), strict=True))]
-    return weights.text_table(["layer", *columns], rows)
+    return files.text_table([["layer", *columns], *rows])
 
 
 def embeddings_part(one: Opened) -> str:

@@ -52,7 +52,7 @@ def parameter_table(model: GPTModel) -> str:
     lines.append(["total", "as the formula", f"{sum(r[2] for r in rows):,}",
                   "", "", ""])
     head = ["name", "shape", "count", "mean", "std", "norm"]
-    return weights.text_table(head, lines)
+    return files.text_table([head, *lines])
 
 
 @torch.no_grad()

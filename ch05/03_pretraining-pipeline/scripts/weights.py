@@ -252,13 +252,3 @@ def position_similarity(model: GPTModel, count: int = 256) -> Tensor:
     rows = model.pos_emb.weight.detach()[:count].float()
     rows = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
     return rows @ rows.T
-
-
-def text_table(head: list[str], rows: list[list[str]]) -> str:
-    """Columns side by side, the first to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows,
-                                                      strict=True)]
-    return "\n".join("  ".join(
-        cell.ljust(w) if i == 0 else cell.rjust(w)
-        for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-    ).rstrip() for line in [head, *rows])

@@ -68,11 +68,9 @@ def adopt(args: argparse.Namespace) -> GPTModel | None:
     """The model of --start-from; the options take over its shape."""
     if args.start_from is None:
         return None
-    path = Path(args.start_from, "model.safetensors")
-    tokens = path.with_name("tokenizer.tiktoken")
-    if args.start_from == "storyteller":
-        path = files.STORYTELLER
-        tokens = path.with_suffix(".tiktoken")
+    path = (files.STORYTELLER if args.start_from == "storyteller"
+            else Path(args.start_from, "model.safetensors"))
+    tokens = path.with_name(files.tokenizer_name(path))
     model = files.load_model(path)
     cfg = model.cfg
     files.load_tokenizer(path.parent, cfg["vocab_size"], tokens.name)

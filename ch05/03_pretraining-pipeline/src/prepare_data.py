@@ -22,7 +22,6 @@ sys.path[:0] = [str(HERE),
 import gpt_files as files  # noqa: E402
 import gpt_options  # noqa: E402
 import tokens  # noqa: E402
-from previous_chapters import load_encoding  # noqa: E402
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -68,8 +67,7 @@ def pick_tokenizer(args: argparse.Namespace) -> Any:
     if args.tokenizer.endswith(".tiktoken"):
         if not Path(args.tokenizer).is_file():
             raise ValueError(f"{args.tokenizer} does not exist")
-        return load_encoding(args.tokenizer)
-    if args.tokenizer not in ("own", "gpt2"):
+    elif args.tokenizer not in ("own", "gpt2"):
         raise ValueError(f"--tokenizer {args.tokenizer}: own, gpt2 or a "
                          ".tiktoken file")
     learn = beginning(args.texts, args.learn_from * 1e6)
