@@ -16,21 +16,23 @@ import ast
 import contextlib
 import functools
 import importlib
-import importlib.util
 import io
 import os
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import export
 import pytest
+import run_notebooks
+from scratch_llm import storyworld
 
 ROOT = Path(__file__).resolve().parent
 SHARED = ROOT / "shared"
-MAIN_FOLDER = "01_main-chapter-code"
 
 # Two processes finish sooner when neither is left with a long file at the
 # end: these are handed out first, in this order.
@@ -38,70 +40,54 @@ LONGEST_FIRST = [f"ch{chapter}.ipynb" for chapter in ("05", "07", "06")]
 LONGEST_FIRST += ["ch04.ipynb", "ch02.ipynb", "ch03.ipynb", "tests.py"]
 
 
-# ---- Modules under names of their own ------------------------------------
+# ---- Each folder is a world of its own ------------------------------------
+
+WORLDS: dict[Path, dict[str, ModuleType]] = {}
+here: Path | None = None
 
 
-def import_file(path: Path) -> ModuleType:
-    """Import a module of the course under a name of its own, once.
+def enter(folder: Path) -> None:
+    """Let plain imports mean the modules of this folder, as for a script.
 
-    Every chapter has a `previous_chapters`, so no module is known to Python
-    by its plain name: ch04/01_main-chapter-code/gpt.py becomes
-    `ch04_01_main_chapter_code_gpt`. While it is executed, the plain names of
-    the modules beside it stand for the ones in its own folder.
+    Every chapter has a `previous_chapters`. So when pytest goes from one
+    folder to another, the modules of the first are put aside, and those of
+    the second, if it was entered before, come back.
     """
-    path = path.resolve()
-    relative = os.path.relpath(path.with_suffix(""), ROOT)
-    name = "".join(c if c.isalnum() else "_" for c in relative)
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        with neighbours(path.parent, path.read_text(encoding="utf-8")):
-            spec.loader.exec_module(module)
-    except BaseException:
+    global here
+    if folder == here:
+        return
+    mine = {
+        name: module
+        for name, module in sys.modules.items()
+        if is_of_a_chapter(module)
+    }
+    for name in mine:
         del sys.modules[name]
-        raise
-    return module
+    if here is not None:
+        WORLDS[here] = mine
+        sys.path.remove(str(here))
+    sys.modules.update(WORLDS.get(folder, {}))
+    sys.path.insert(0, str(folder))
+    here = folder
 
 
-@contextlib.contextmanager
-def neighbours(folder: Path, source: str) -> Iterator[None]:
-    """Within this, the modules of `folder` that `source` imports are known
-    by their plain names; afterwards all is as before. What a bonus folder
-    lacks is looked for in its chapter's main folder."""
-    here = {}
-    for name in imported_modules(source):
-        for home in (folder, folder.parent / MAIN_FOLDER):
-            if (home / f"{name}.py").is_file():
-                here[name] = import_file(home / f"{name}.py")
-                break
-    before = {name: sys.modules.get(name) for name in here}
-    sys.modules.update(here)
-    try:
-        yield
-    finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
+def is_of_a_chapter(module: ModuleType) -> bool:
+    """Whether a module lies in one of the folders chNN."""
+    file = getattr(module, "__file__", None)
+    return bool(file) and file.startswith(f"{ROOT}{os.sep}ch")
 
 
-def imported_modules(source: str) -> set[str]:
-    """Names of the modules that the source imports anywhere."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.add(node.module)
-    return found
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    if isinstance(collector, pytest.File):
+        enter(collector.path.parent)
+    return (yield)
 
 
-export = import_file(SHARED / "export.py")
-run_notebooks = import_file(SHARED / "run_notebooks.py")
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    enter(item.path.parent)
+
 
 PLAIN = "NO_COLOR" in os.environ
 FORCED = "FORCE_COLOR" in os.environ
@@ -175,19 +161,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def load_module() -> Callable[[Path | str, str], ModuleType]:
-    """`load_module(folder, name)`: the module folder/name.py, imported once.
-
-        HERE = Path(__file__).resolve().parent
-
-        @pytest.fixture(scope="module")
-        def gpt(load_module):
-            return load_module(HERE, "gpt")
-
-    The same call returns the same module, so classes compare equal all over
-    a test session. Modules of different folders never meet.
-    """
+    """`load_module(folder, name)`: the module folder/name.py."""
     use_no_windows()
-    return lambda folder, name: import_file(Path(folder) / f"{name}.py")
+
+    def load(folder: Path | str, name: str) -> ModuleType:
+        before = here
+        enter(Path(folder).resolve())
+        try:
+            return importlib.import_module(name)
+        finally:
+            if before is not None:
+                enter(before)
+
+    return load
 
 
 @pytest.fixture(scope="session")
@@ -205,26 +191,13 @@ def notebook_names() -> Callable[[Path | str], dict]:
 
 @pytest.fixture(scope="session")
 def world() -> ModuleType:
-    """shared/storyworld.py as the scripts know it, by its plain name."""
-    sys.path.append(str(SHARED))
-    try:
-        return importlib.import_module("storyworld")
-    finally:
-        sys.path.remove(str(SHARED))
+    """The story world, as the scripts know it."""
+    return storyworld
 
 
 @pytest.fixture(scope="module")
-def clean_imports() -> Iterator[None]:
-    """What a file's tests import from a chapter by its plain name, such as
-    `gpt_files`, is forgotten after them: other chapters have others."""
-    path, names = sys.path[:], set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - names:
-        file = Path(getattr(sys.modules[name], "__file__", None) or "")
-        if file.stem == name and any(
-                file.is_relative_to(folder) for folder in ROOT.glob("ch0*")):
-            del sys.modules[name]
+def clean_imports() -> None:
+    """What is left of a time before `enter`."""
 
 
 @pytest.fixture(scope="session")
@@ -327,8 +300,8 @@ class Notebook:
         self.stack = contextlib.ExitStack()
         self.stack.callback(os.chdir, os.getcwd())
         self.stack.callback(sys.path.__setitem__, slice(None), sys.path[:])
-        source = "\n\n".join(s for s in self.sources if is_python(s))
-        self.stack.enter_context(neighbours(self.path.parent, source))
+        self.stack.callback(enter, here)
+        enter(self.path.parent)
         os.chdir(self.path.parent)
         return self
 

@@ -595,49 +595,6 @@ def test_text_goes_through_the_tokenizer(text_data, own, gpt2):
         assert inputs[0].tolist() == ids[:16] and used.eot_token in ids
 
 
-# ---- The course's own tools ----------------------------------------------
-
-
-def test_exercise_reports_and_never_raises(text_data, capsys):
-    answers = {"1": NotImplementedError(), "2": AssertionError("too long"),
-               "3": KeyError("x"), "4": None}  # fmt: skip
-    text_data.EXERCISES.clear()
-    for number, answer in answers.items():
-        with text_data.exercise(number):
-            if answer is not None:
-                raise answer
-    text_data.exercise_report()
-    assert capsys.readouterr().out.splitlines() == [
-        "Exercise 1: open",
-        "Exercise 2: not yet - too long",
-        "Exercise 3: not yet - KeyError: 'x'",
-        "Exercise 4: solved",
-        "Solved: 4",
-        "Open: 1, 2, 3",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("today", "n"),
-    [("data", 3), ("attention", 1), ("gpt", 5), ("pretraining", 1),
-     ("classification", 1), ("instructions", 1)],
-)  # fmt: skip
-def test_the_map_colours_today(text_data, today, n):
-    figure = text_data.draw_map(today)
-    blue = text_data.COLOURS["train"]
-    from matplotlib.colors import to_rgba
-    from matplotlib.pyplot import close
-
-    boxes = figure.axes[0].patches
-    assert sum(b.get_facecolor() == to_rgba(blue) for b in boxes) == n
-    close(figure)
-
-
-def test_the_map_knows_its_parts(text_data):
-    with pytest.raises(ValueError, match="yesterday"):
-        text_data.draw_map("yesterday")
-
-
 # ---- Exercises reject wrong answers --------------------------------------
 
 WRONG = {

@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
-from previous_chapters import COLOURS
+from scratch_llm.style import COLOURS
 from torch import Tensor, nn
 
 

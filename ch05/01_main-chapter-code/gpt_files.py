@@ -473,7 +473,7 @@ def save_metrics(folder: Path, metrics: dict, history: list[dict]) -> None:
     everything = metrics | {"history": columns(history)}
     write_text(folder / "metrics.json", json.dumps(everything, indent=1))
     if history:
-        with plt.style.context(SHARED / "scratch.mplstyle"):
+        with plt.style.context("scratch_llm.scratch"):
             ax = pt.plot_losses(history, metrics["floor"])
             with atomic(folder / "loss.png") as temporary:
                 ax.figure.savefig(temporary, format="png")

@@ -53,7 +53,7 @@ def prepare(args: argparse.Namespace) -> tuple:
     if args.data is not None:
         task = files.text_task(args.data, **common)
     else:
-        import storyworld
+        from scratch_llm import storyworld
         task = files.story_task(storyworld, **common,
                                 held_out=args.eval_stories)
     model = gpt_options.new_model(args, task.tokenizer.n_vocab)

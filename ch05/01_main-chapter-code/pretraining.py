@@ -15,13 +15,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from previous_chapters import (
-    COLOURS,
-    GPTModel,
-    generate,
-    load_encoding,
-    train_bpe,
-)
+from previous_chapters import GPTModel, generate, load_encoding, train_bpe
+from scratch_llm.style import COLOURS
 from torch import Tensor, nn
 
 IGNORE = -100                  # a target with this id is not graded

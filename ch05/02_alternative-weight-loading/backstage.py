@@ -16,12 +16,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.colors import ListedColormap
-from previous_chapters import COLOURS
 from safetensors.torch import save_file
+from scratch_llm.style import COLOURS
 from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parent
-plt.style.use(HERE.parents[1] / "shared" / "scratch.mplstyle")
+plt.style.use("scratch_llm.scratch")
 HPARAMS = {"n_vocab": "vocab_size", "n_ctx": "context_length",
            "n_embd": "emb_dim", "n_head": "n_heads", "n_layer": "n_layers"}
 KINDS = {"w": "weight", "g": "weight", "b": "bias"}

@@ -71,7 +71,7 @@ def same_signals():
 @pytest.fixture(scope="module")
 def corpus(m, tmp_path_factory):
     """60 stories, and their token files."""
-    import storyworld
+    from scratch_llm import storyworld
     folder = tmp_path_factory.mktemp("corpus")
     storyworld.write_corpus(storyworld.corpus(60), folder / "stories.txt")
     assert m.prepare_data.main([str(folder / "stories.txt"), "--out", str(
@@ -197,7 +197,7 @@ def test_it_trains_as_the_short_version_does(m, straight):
     """The same batches, rates and steps as pt.train, without dropout."""
     t, args = built(m, "--data", "stories", "--context-length", 256,
                     "--vocab-size", 500, "--steps", 6, "--eval-stories", 5)
-    import storyworld
+    from scratch_llm import storyworld
     model = m.gpt_options.new_model(args, t.task.tokenizer.n_vocab)
     records = m.pretraining.train(
         model, m.pretraining.make_optimizer(model, args.weight_decay),
@@ -634,7 +634,7 @@ def test_the_cosine_is_the_chapters(m):
 @given(start=st.integers(0, 130), size=st.sampled_from([1, 3, 8]))
 def test_stories_go_on_anywhere(m, corpus, start, size):
     """From any batch on: what pt.story_batches gives after so many."""
-    import storyworld
+    from scratch_llm import storyworld
     tokenizer = m.gpt_files.load_tokenizer(
         corpus / "tokens",
         m.tokens.read_header(corpus / "tokens/train.bin")["vocab_size"])
@@ -685,7 +685,7 @@ def test_a_text_in_pieces_encodes_as_the_whole(m, corpus, texts, size):
 
 
 def test_token_files_hold_every_document_once(m, corpus):
-    import storyworld
+    from scratch_llm import storyworld
     folder, seen = corpus / "tokens", []
     for name in ("train.bin", "validation.bin"):
         ids, header = m.tokens.open_tokens(folder / name)

@@ -19,15 +19,12 @@ import torch
 from torch import Tensor
 
 CHAPTER = Path(__file__).resolve().parents[1] / "01_main-chapter-code"
-sys.path[:0] = [str(CHAPTER), str(CHAPTER.parents[1] / "shared")]
+sys.path.append(str(CHAPTER))
 import gpt_files as files  # noqa: E402
 import pretraining as pt  # noqa: E402
-import storyworld  # noqa: E402
-from previous_chapters import (  # noqa: E402
-    COLOURS,
-    GPTModel,
-    create_dataloader,
-)
+from previous_chapters import GPTModel, create_dataloader  # noqa: E402
+from scratch_llm import storyworld  # noqa: E402
+from scratch_llm.style import COLOURS  # noqa: E402
 
 SMALL = {
     "context_length": 128, "emb_dim": 64, "n_heads": 2, "n_layers": 1,

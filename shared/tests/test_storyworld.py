@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 import random
 import re
@@ -11,24 +10,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scratch_llm import storyworld as world
 
-FILE = Path(__file__).resolve().parents[1] / "storyworld.py"
-
-
-def _load():
-    spec = importlib.util.spec_from_file_location("shared_storyworld", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-world = _load()
 STORIES = [world.story(seed) for seed in range(10_000)]
 FEW = STORIES[:200]
 
@@ -535,7 +522,7 @@ def test_corpus_refuses(arguments, message):
 
 def command(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, str(FILE), *map(str, arguments)],
+        [sys.executable, "-m", "scratch_llm.storyworld", *map(str, arguments)],
         capture_output=True, text=True, encoding="utf-8", timeout=60,
     )
 

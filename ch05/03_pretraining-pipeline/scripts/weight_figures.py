@@ -8,8 +8,8 @@ import matplotlib
 import matplotlib.style
 import weights
 from matplotlib.figure import Figure
-from previous_chapters import COLOURS
 from report import save_figure
+from scratch_llm.style import COLOURS
 from weights import Opened
 
 # Colours without a meaning of their own, and a mark, for each model.
@@ -72,7 +72,7 @@ def draw_all(models: list[Opened], folder: Path) -> list[Path]:
     """The three figures as PNG files in a folder; their paths."""
     paths = []
     folder.mkdir(parents=True, exist_ok=True)
-    style = weights.SHARED / "scratch.mplstyle"
+    style = "scratch_llm.scratch"
     for name, draw in (("norms", draw_norms), ("spectra", draw_spectra),
                        ("positions", draw_positions)):
         paths.append(folder / f"{name}.png")

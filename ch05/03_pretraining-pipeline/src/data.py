@@ -86,7 +86,7 @@ class Source:
 def story_source(tokenizer: str, vocab_size: int, batch_size: int,
                  context_length: int, seed: int, held_out: int) -> Source:
     """The story world; what is called an epoch here is POOL new stories."""
-    import storyworld
+    from scratch_llm import storyworld
     task = files.story_task(storyworld, tokenizer, vocab_size, batch_size,
                             context_length, seed, held_out)
     return Source(task, math.ceil(POOL / batch_size), world=storyworld,

@@ -29,7 +29,7 @@ ROOT = HERE.parents[2]
 sys.path.append(str(ROOT / "ch05" / "01_main-chapter-code"))
 from gpt_files import atomic, write_text  # noqa: E402
 from gpt_options import ShortParser, run_script  # noqa: E402
-from previous_chapters import COLOURS  # noqa: E402
+from scratch_llm.style import COLOURS  # noqa: E402
 
 POINTS = 300                   # of a curve: more cannot be told apart
 Columns = dict[str, list[float]]  # nan where nothing was measured
@@ -268,7 +268,7 @@ def write_report(folder: Path, metrics: dict) -> list[Path]:
     folder = Path(folder)
     columns = speeds(read_columns(folder, metrics))
     paths = [folder / "report.md", folder / "report.png"]
-    with matplotlib.style.context(ROOT / "shared" / "scratch.mplstyle"):
+    with matplotlib.style.context("scratch_llm.scratch"):
         figure = draw(columns, metrics)
         save_figure(figure, paths[1])
     write_text(paths[0], page(folder, columns, metrics))

@@ -1,0 +1,8 @@
+"""What lessons and scripts use and no lesson teaches.
+
+storyworld   a grammar that tells short stories, and judges any text
+style        the colours with their fixed meaning, and the map of the course
+exercises    the helper behind every exercise
+
+`pip install -r requirements.txt` installs this package in place.
+"""
