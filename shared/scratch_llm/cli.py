@@ -1,4 +1,4 @@
-"""Command lines: numbers in bounds, errors in one line, options of training."""
+"""Command lines: numbers in bounds, errors in a line, training's options."""
 
 import argparse
 import math

@@ -14,7 +14,6 @@ import torch
 from scratch_llm.download import GPT2
 from scratch_llm.files import write_text
 
-
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 
 
