@@ -6,6 +6,9 @@ draw them.
 #| needs ch05/02_alternative-weight-loading
 
 import math
+import sys
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,18 @@ def parser(prog: str, doc: str) -> ShortParser:
     return p
 
 
+def exit_code(run: Callable, p: ShortParser, argv: list[str] | None) -> int:
+    """0, or 2 and one line on stderr if the input is at fault."""
+    args = p.parse_args(argv)
+    try:
+        run(args)
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).split())
+        print(f"{p.prog}: error: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
 # ---- Opening -------------------------------------------------------------
 
 
@@ -38,6 +53,7 @@ class OpenedModel:
     name: str
     model: nn.Module
     tokenizer: Any | None = None  # a tiktoken.Encoding
+    prefix: str = ""  # what stood before each text in training
 
     def ids(self, text: str, length: int = 16) -> Tensor:
         """A text as ids (1, T); without a tokenizer the first few ids."""
@@ -47,12 +63,6 @@ class OpenedModel:
             ids = pc.encode_prompt(self.tokenizer, text)
         return torch.tensor([ids[:room]])
 
-    @property
-    def prefix(self) -> str:
-        """What stood before each text in training."""
-        spaced = getattr(self.tokenizer, "add_prefix_space", False)
-        return " " if spaced else ""
-
 
 def open_model(name: str, size: str = "124M") -> OpenedModel:
     """Any model: by name, a run folder, or a file of six formats.
@@ -61,9 +71,10 @@ def open_model(name: str, size: str = "124M") -> OpenedModel:
     ValueError in one line if it cannot be read.
     """
     path = Path(name)
-    run = (path / "model.safetensors").is_file()
-    if run or not path.exists() and (name == "storyteller" or name in GPT2):
-        return OpenedModel(path.name, *pc.from_pretrained(name, "cpu"))
+    if not path.exists() and (name == "storyteller" or name in GPT2):
+        model, tokenizer = pc.from_pretrained(name, "cpu")
+        spaced = getattr(tokenizer, "add_prefix_space", False)
+        return OpenedModel(name, model, tokenizer, " " if spaced else "")
     file, found = file_in(path), None
     if file.suffix == ".safetensors" and has_config(file):
         found = pc.load_model(file), pc.read_header(file)["prefix"]
@@ -73,11 +84,12 @@ def open_model(name: str, size: str = "124M") -> OpenedModel:
     if found is None:
         return OpenedModel(shown, pc.gpt2_model(size, file))
     model, prefix = found
-    return OpenedModel(shown, model.eval(), beside(file, model, prefix))
+    tokenizer = beside(file, model, prefix)
+    return OpenedModel(shown, model.eval(), tokenizer, prefix)
 
 
 def file_in(path: Path) -> Path:
-    """The file to read: of a run without a final model, its last state.
+    """The file to read: of a run its final model, or its last state.
 
     OpenAI's folder (with model.ckpt.index) stands for itself.
     """
@@ -88,8 +100,9 @@ def file_in(path: Path) -> Path:
         )
     if path.is_file() or any(path.glob("*.ckpt.index")):
         return path
-    for file in [*path.glob("**/last.pt"), *sorted(path.glob("**/*.pt"))]:
-        return file
+    for pattern in ("model.safetensors", "**/last.pt", "**/*.pt"):
+        for file in sorted(path.glob(pattern)):
+            return file
     raise ValueError(
         f"{path} holds no model.safetensors, no checkpoint and no "
         "model.ckpt.index"
@@ -139,13 +152,13 @@ def beside(file: Path, model: nn.Module, prefix: str) -> Any | None:
     return None
 
 
-def untrained(init: str, cfg: dict, seed: int = 123) -> OpenedModel:
+def untrained(init: str, like: OpenedModel, seed: int = 123) -> OpenedModel:
     """A model before its first step: `fresh`, or `copying` (ch05, 5.5)."""
     torch.manual_seed(seed)
-    model = pc.GPTModel(cfg).eval()
+    model = pc.GPTModel(like.model.cfg).eval()
     if init == "copying":
         pc.init_copying(model)
-    return OpenedModel(init, model)
+    return OpenedModel(init, model, like.tokenizer, like.prefix)
 
 
 # ---- Measuring -----------------------------------------------------------
@@ -187,22 +200,18 @@ def rms(x: Tensor) -> float:
 
 def layer_norms(model: nn.Module) -> dict[str, list[float]]:
     """RMS of each weight matrix, and of the norms' scales, by layer."""
-    found: dict[str, list[float]] = {}
+    found = defaultdict(list)
     for block in model.trf_blocks:
         q, k, v = block.att.qkv.weight.chunk(3)  # (C, C) each
-        up, down = block.ff.layers[0].weight, block.ff.layers[2].weight
-        for name, part in (
-            ("query", q),
-            ("key", k),
-            ("value", v),
-            ("output", block.att.out_proj.weight),
-            ("up", up),
-            ("down", down),
-            ("norm1", block.norm1.scale),
-            ("norm2", block.norm2.scale),
-        ):
-            found.setdefault(name, []).append(rms(part))
-    return found
+        parts = {"query": q, "key": k, "value": v}
+        parts["output"] = block.att.out_proj.weight
+        parts["up"] = block.ff.layers[0].weight
+        parts["down"] = block.ff.layers[2].weight
+        parts["norm1"] = block.norm1.scale
+        parts["norm2"] = block.norm2.scale
+        for name, part in parts.items():
+            found[name].append(rms(part))
+    return dict(found)
 
 
 @torch.no_grad()
@@ -211,23 +220,22 @@ def added(model: nn.Module, ids: Tensor) -> dict[str, list[float]]:
 
     ids (1, T). RMS of what is added / RMS of the stream before it.
     """
-    found: dict[str, list[float]] = {"attention": [], "feed-forward": []}
+    found, hooks = {"attention": [], "feed-forward": []}, []
+    stream = []  # RMS of what each norm reads
 
-    def watch(part: Any, norm: Any, name: str) -> list:
-        stream: list[float] = []
-        return [
-            norm.register_forward_pre_hook(
-                lambda _, args: stream.append(rms(args[0]))
-            ),
-            part.register_forward_hook(
-                lambda m, args, out: found[name].append(rms(out) / stream[-1])
-            ),
-        ]
+    def watch(part: nn.Module, norm: nn.Module, name: str) -> None:
+        def before(norm: nn.Module, args: tuple) -> None:
+            stream.append(rms(args[0]))
 
-    hooks = []
+        def after(part: nn.Module, args: tuple, out: Tensor) -> None:
+            found[name].append(rms(out) / stream[-1])
+
+        hooks.append(norm.register_forward_pre_hook(before))
+        hooks.append(part.register_forward_hook(after))
+
     for block in model.trf_blocks:
-        hooks += watch(block.att, block.norm1, "attention")
-        hooks += watch(block.ff, block.norm2, "feed-forward")
+        watch(block.att, block.norm1, "attention")
+        watch(block.ff, block.norm2, "feed-forward")
     try:
         model(ids)
     finally:

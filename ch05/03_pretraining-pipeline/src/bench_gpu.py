@@ -19,13 +19,13 @@ import torch
 from pipeline import build
 from pipeline.trainer import Trainer
 from scratch_llm.cli import ShortParser, run_script
+from scratch_llm.runs import hardware
 
 TINY = {"vocab_size": 300, "context_length": 32, "emb_dim": 32, "n_heads": 2,
         "n_layers": 2, "drop_rate": 0.0, "qkv_bias": False,
         "tie_weights": True}  # fmt: skip
 NUMBERS = [  # name, type, lowest, highest, default, what it is
-    ("batch-size", int, 1, math.inf, 16, "texts per batch"),
-    ("accumulate", int, 1, math.inf, 1, "batches per step"),
+    ("batch-size", int, 1, math.inf, 16, "texts per step"),
     ("pad-vocab", int, 1, math.inf, 1, "rows of the vocabulary, rounded up "
      "to a multiple of this: matrix units like powers of 2"),
     ("steps", int, 1, math.inf, 30, "steps that are timed"),
@@ -35,10 +35,11 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
 
 def options(argv: list[str] | None) -> argparse.Namespace:
     p = ShortParser(prog="bench_gpu.py", description=__doc__.split("\n")[0])
-    configs = [*pc.GPT2_SIZES, "tiny"]
-    p.add_argument("--config", choices=configs, default="124M")
-    halves = ["bf16", "fp16", "fp32"]
-    p.add_argument("--precision", choices=halves, default="bf16")
+    for name, *choices in (
+        ("config", *pc.GPT2_SIZES, "tiny"),
+        ("precision", "bf16", "fp16", "fp32"),
+    ):
+        p.add_argument(f"--{name}", choices=choices, default=choices[0])
     p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
     p.add_argument("--force-cpu", action="store_true")
     p.add_argument("--no-compile", action="store_true")
@@ -56,92 +57,65 @@ def model_config(args: argparse.Namespace) -> dict:
 
 
 def tokens_per_second(
-    cfg: dict,
-    device: torch.device,
-    precision: str,
-    steps: int,
-    batch_size: int = 1,
-    accumulate: int = 1,
-    compiled: bool = False,
-) -> float:
+    cfg: dict, device: torch.device, precision: str, batch_size: int,
+    steps: int, compiled: bool,
+) -> float:  # fmt: skip
     """Of the pipeline's steps on random tokens, after three to warm up."""
     torch.manual_seed(123)
-    T, V = cfg["context_length"], cfg["vocab_size"]
-    ids = torch.randint(min(V, 50_257), (batch_size, T + 1))
+    ids = torch.randint(
+        cfg["vocab_size"], (batch_size, cfg["context_length"] + 1)
+    )
     batch = (ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
     task = pc.Task("random", None, itertools.repeat(batch), [])
-    model = pc.GPTModel(cfg).to(device)
-    t = Trainer(
-        model,
-        model,
-        task,
-        pc.Schedule(10**9, 1e-4, 10),
-        precision=precision,
-        accumulate=accumulate,
-    )
+    model, schedule = pc.GPTModel(cfg).to(device), pc.Schedule(10**9, 1e-4, 9)
+    t = Trainer(model, model, task, schedule, precision=precision)
     if compiled:
         t.compile()
     records = t.steps()
-    for _ in itertools.islice(records, 3):
-        pass
+    list(itertools.islice(records, 3))
     began = time.perf_counter()  # a step waits for the device
     n_targets = sum(r["n_targets"] for r in itertools.islice(records, steps))
     return n_targets / (time.perf_counter() - began)
 
 
-def peak_memory(device: torch.device) -> float:
-    """Bytes: of the GPU, or of this process; nan where nobody counts."""
+def peak_memory(device: torch.device) -> str:
+    """Of the GPU, or of this process, if somebody counts it."""
+    size = math.nan
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
+        size = torch.cuda.max_memory_allocated(device)
+    elif sys.platform == "linux":
         import resource
-    except ImportError:  # Windows
-        return math.nan
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size * (1 if sys.platform == "darwin" else 1024)
 
-
-def in_flops(speed: float) -> str:
-    """A speed in FLOP/s, in a unit that leaves digits before the point."""
-    if speed >= 1e12:
-        return f"{speed / 1e12:,.2f} TFLOP/s"
-    return f"{speed / 1e9:,.1f} GFLOP/s"
+        size = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f"{size / 2**30:,.2f} GiB"
 
 
 def measure(args: argparse.Namespace, device: torch.device) -> dict[str, str]:
     """The rows of the table."""
-    cfg, compiled, n = model_config(args), not args.no_compile, args.batch_size
+    cfg, compiled = model_config(args), not args.no_compile
     peak = build.matmul_peak(device, args.precision)
     fast = tokens_per_second(
-        cfg, device, args.precision, args.steps, n, args.accumulate, compiled
+        cfg, device, args.precision, args.batch_size, args.steps, compiled
     )
     peak = max(peak, build.matmul_peak(device, args.precision))
     work = fast * pc.flops_per_token(cfg, cfg["context_length"])
-    name = f"{device.type} ({torch.get_num_threads()} threads)"
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    return {
-        "device": name,
+    rows = {
+        "device": hardware(device),
         "parameters": f"{pc.parameter_formula(cfg):,}",
         "vocabulary": f"{cfg['vocab_size']:,}",
-        "context, batch": f"{cfg['context_length']}, {n} x {args.accumulate}",
+        "context, batch": f"{cfg['context_length']}, {args.batch_size}",
         "precision, compiled": f"{args.precision}, {compiled}",
         "tokens/s": f"{fast:,.0f}",
-        "matmul peak, measured": in_flops(peak),
+        "matmul peak, measured": f"{peak / 1e12:,.3g} TFLOP/s",
         "share of the matmul peak (MFU)": f"{work / peak:.1%}",
-        "peak memory": f"{peak_memory(device) / 2**30:,.2f} GiB",
-    } | over_the_cpu(cfg, device, fast, args.cpu_steps)
-
-
-def over_the_cpu(
-    cfg: dict, device: torch.device, fast: float, steps: int
-) -> dict[str, str]:
-    """The row that compares with this machine's CPU, if it is not that."""
-    if device.type == "cpu":
-        return {}
-    cpu = torch.device("cpu")
-    slow = tokens_per_second(cfg, cpu, pc.pick_precision(cpu), steps)
-    return {"speed-up over this machine's CPU": f"x {fast / slow:,.1f}"}
+        "peak memory": peak_memory(device),
+    }
+    if device.type != "cpu":
+        cpu = torch.device("cpu")
+        how = (pc.pick_precision(cpu), 1, args.cpu_steps, False)
+        slow = tokens_per_second(cfg, cpu, *how)
+        rows["speed-up over this machine's CPU"] = f"x {fast / slow:,.0f}"
+    return rows
 
 
 def main(argv: list[str] | None = None) -> int:

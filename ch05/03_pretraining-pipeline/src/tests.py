@@ -367,7 +367,7 @@ def test_the_largest_seed_trains(on_tokens):
 
 
 def test_an_unknown_logger_is_named_before_anything_is_written(
-    data, tmp_path, capsys
+    on_tokens, tmp_path, capsys
 ):
     run = tmp_path / "run"
     assert (
@@ -507,6 +507,144 @@ def test_a_wsd_run_can_be_prolonged(on_tokens, tmp_path):
     assert [r["train"] for r in rows(one)] == [r["train"] for r in rows(two)]
 
 
+def test_a_checkpoint_is_named_from_inside_its_folder(
+    short_run, tmp_path, monkeypatch, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(short_run, run)
+    for here, name in (("checkpoints", "last.pt"), (".", ".")):
+        monkeypatch.chdir(run / here)
+        assert train_gpt.main(["--resume", name]) == 0
+    assert str(run / "checkpoints" / "last.pt") in capsys.readouterr().err
+    assert rows(run) == rows(short_run)
+
+
+def test_a_checkpoint_away_from_its_run_is_refused(
+    short_run, tmp_path, capsys
+):
+    kept = tmp_path / "x" / "deep" / "checkpoints" / "keep.pt"
+    kept.parent.mkdir(parents=True)
+    for path in (kept, kept.parents[1] / "keep.pt"):
+        shutil.copy(short_run / "checkpoints" / "last.pt", path)
+        before = sorted(tmp_path.rglob("*"))
+        assert train_gpt.main(["--resume", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert "does not lie in" in error and error.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_old_names_of_options_are_told(capsys):
+    for old, new in (("--rate=1", "--lr"), ("--start-from", "--init-from")):
+        with pytest.raises(SystemExit) as end:
+            train_gpt.main([old])
+        error = capsys.readouterr().err
+        assert end.value.code == 2 and error.count("\n") == 1 and new in error
+
+
+# ---- Any text, any architecture ------------------------------------------
+
+
+def test_the_best_weights_of_a_text_are_kept(tmp_path, monkeypatch):
+    """It trains past its best step; then a step later is cut off."""
+    monkeypatch.setattr(
+        data.corpora,
+        "python_english",
+        lambda: "".join(s.text + "\n" for s in storyworld.corpus(60)),
+        raising=False,
+    )
+    run = tmp_path / "run"
+    assert train_gpt.main(
+        [*TINY, "--data", "python", "--vocab-size", "400", "--lr", "0.03",
+         "--warmup", "0", "--steps", "90", "--eval-every", "10", "--out",
+         str(run)]) == 0  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    logged = {
+        float(row["validation"]): int(row["step"])
+        for row in rows(run)
+        if row["validation"]
+    }
+    assert metrics["best_step"] == logged[min(logged)] < 90
+    best = checkpoints.load(run / "checkpoints" / "best.pt")
+    assert best["step"] == metrics["best_step"]
+    model, _ = pc.from_pretrained(run, "cpu")
+    assert same(best["model"], dict(model.state_dict()))
+    assert metrics["xz_bits_per_byte"] > 0
+    assert metrics["bits_per_byte"] == pytest.approx(
+        min(float(r["bits_per_byte"]) for r in rows(run) if r["validation"])
+    )
+
+
+class Bigram(torch.nn.Module):
+    """The least that can be trained and can write: a table of pairs."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.cfg = cfg
+        self.table = torch.nn.Embedding(cfg["vocab_size"], cfg["vocab_size"])
+
+    def forward(self, ids, cache=None, last_only=False):
+        if cache is not None:
+            cache.length += ids.shape[1]
+        return self.table(ids[:, -1:] if last_only else ids)
+
+    def new_cache(self, batch_size=1, capacity=None):
+        cache = SimpleNamespace(length=0, capacity=capacity)
+        cache.reset = lambda: setattr(cache, "length", 0)
+        return cache
+
+    def scale_logits(self, factor):
+        self.table.weight.data.mul_(factor)
+
+
+def test_another_architecture_trains_resumes_and_is_exported(tmp_path):
+    def bigram(args, vocab_size):
+        torch.manual_seed(args.seed)
+        return Bigram(
+            {
+                "vocab_size": vocab_size,
+                "context_length": args.context_length,
+                "emb_dim": vocab_size,
+                "n_layers": 1,
+            }
+        )
+
+    args = parser().parse_args(
+        [*STORIES, "--steps", "20", "--warmup", "0", "--lr", "0.05",
+         "--checkpoint-every", "10", "--checkpointing"])  # fmt: skip
+    whole, first = (build.build(args, new_model=bigram) for _ in range(2))
+    records = list(trainer.train(whole, 10))
+    assert records[-1]["train"] < records[0]["train"] - 0.3
+
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    writer = checkpoints.CheckpointWriter(
+        folder / "checkpoints", first, vars(args), 10, 3
+    )
+    with loggers.open_loggers(folder, [], vars(args) | {"floor": 1}) as log:
+        for r in itertools.islice(trainer.train(first, 10), 10):
+            log.record(r)
+            writer.after(r)
+    _, state = checkpoints.find(folder)
+    second = build.build(args, state, bigram)
+    with loggers.open_loggers(
+        folder, [], vars(args) | {"floor": 1}, resumed_at=10
+    ) as log:
+        for r in trainer.train(second, 10):
+            log.record(r)
+    assert same(
+        dict(whole.model.state_dict()), dict(second.model.state_dict())
+    )
+    assert [float(r["train"]) for r in rows(folder)] == pytest.approx(
+        [r["train"] for r in records]
+    )
+
+    assert build.finish(folder, second, args) == 0
+    pc.save_tokenizer(folder / "tokenizer.tiktoken", second.task.tokenizer)
+    model, tokenizer = pc.from_pretrained(folder, "cpu", architecture=Bigram)
+    told = pc.generate_text(model, tokenizer, "One day,", 9, seed=1)
+    assert told.startswith("One day,")
+
+
 # ---- Broken files --------------------------------------------------------
 
 
@@ -626,11 +764,11 @@ def test_a_full_disk_leaves_the_last_good_one(
 
 
 LIMITED = """
-import os, resource, runpy, sys
+import resource, sys
+import train_gpt
 limit = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-sys.argv[:2] = []
-runpy.run_path(sys.argv[0], run_name="__main__")
+sys.exit(train_gpt.main(sys.argv[2:]))
 """
 
 
@@ -647,7 +785,6 @@ def test_a_file_that_cannot_grow_stops_the_run(on_tokens, tmp_path, short_run):
         "-c",
         LIMITED,
         limit,
-        HERE / "train_gpt.py",
         *TINY,
         *on_tokens,
         "--steps",
@@ -656,6 +793,7 @@ def test_a_file_that_cannot_grow_stops_the_run(on_tokens, tmp_path, short_run):
         2,
         "--out",
         run,
+        cwd=HERE,
     )
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and "Traceback" not in done.stderr

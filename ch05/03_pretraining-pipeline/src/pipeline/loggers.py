@@ -23,6 +23,7 @@ import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 from scratch_llm.cli import say
 from scratch_llm.runs import status_line
@@ -42,7 +43,7 @@ CURVES = {  # the columns, and what TensorBoard and W&B call them
     "bits_per_byte": "loss/bits_per_byte",
     "perplexity": "loss/perplexity",
 }
-HEADER = ",".join(CURVES) + "\n"
+HEADER = (",".join(CURVES) + "\n").encode()
 DETAILS = {  # what the console says of an evaluated step, where it is known
     "grad_norm": "gradient {:.2f}",
     "perplexity": "perplexity {:.2f}",
@@ -106,20 +107,6 @@ class Console(Sink):
         say(f"  checkpoint: {Path(path).name}")
 
 
-def short(value: float | int | None) -> str:
-    """A number for the CSV file: 9 digits give every float32 back."""
-    if value is None:
-        return ""
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
-
-
-def is_kept(line: bytes, step: int) -> bool:
-    """Whether a line is a whole row of a step up to this one."""
-    first, *rest = line.split(b",")
-    whole = line.endswith(b"\n") and len(rest) == len(CURVES) - 1
-    return whole and first.isdigit() and int(first) <= step
-
-
 def cut_rows(path: Path, step: int) -> None:
     """Drop the rows after a step, and the half row that a crash left.
 
@@ -127,19 +114,20 @@ def cut_rows(path: Path, step: int) -> None:
     """
     path.touch()
     with open(path, "r+b") as file:
-        head = file.readline()
-        if head not in (b"", HEADER.encode()):
+        if file.readline() not in (b"", HEADER):
             raise ValueError(
                 f"{path} has other columns than this version of the pipeline "
                 "writes: move it out of the run folder"
             )
         keep = len(HEADER)
         for line in file:
-            if not is_kept(line, step):
+            first, *rest = line.split(b",")
+            whole = line.endswith(b"\n") and len(rest) == len(CURVES) - 1
+            if not (whole and first.isdigit() and int(first) <= step):
                 break
             keep += len(line)
         file.seek(0)
-        file.write(HEADER.encode())
+        file.write(HEADER)
         file.truncate(keep)
 
 
@@ -152,14 +140,15 @@ class Csv(Sink):
 
     def __init__(self, path: Path, resumed_at: int | None):
         if resumed_at is None:
-            path.write_bytes(HEADER.encode())
+            path.write_bytes(HEADER)
         else:
             cut_rows(path, resumed_at)
         self.file = open(path, "a", buffering=1, encoding="utf-8", newline="")
 
     def record(self, r: dict) -> None:
-        row = ",".join([short(r[name]) for name in CURVES])
-        self.file.write(row + "\n")
+        values = ("" if r[name] is None else r[name] for name in CURVES)
+        cells = (f"{v:.9g}" if type(v) is float else f"{v}" for v in values)
+        self.file.write(",".join(cells) + "\n")  # 9 digits: all of a float32
 
     def checkpoint(self, step: int, path: Path) -> None:
         os.fsync(self.file.fileno())
@@ -187,11 +176,10 @@ class TensorBoard(Sink):
     """
 
     def __init__(self, folder: Path, config: dict, resumed_at: int | None):
-        from tensorboard.compat.proto.summary_pb2 import Summary
         from torch.utils.tensorboard import SummaryWriter
 
         quiet_threads()
-        self.summary, self.flushed = Summary, time.monotonic()
+        self.flushed = time.monotonic()
         self.writer = SummaryWriter(
             folder / "tensorboard",
             flush_secs=10**9,  # we flush: see below
@@ -202,12 +190,8 @@ class TensorBoard(Sink):
             self.writer.add_text("config", f"```\n{block}\n```", 0)
 
     def record(self, r: dict) -> None:
-        values = [
-            self.summary.Value(tag=tag, simple_value=value)
-            for tag, value in curves(r).items()
-        ]
-        event = self.summary(value=values)
-        self.writer.file_writer.add_summary(event, r["step"])
+        for tag, value in curves(r).items():
+            self.writer.add_scalar(tag, value, r["step"])
         late = time.monotonic() - self.flushed > FLUSH_SECONDS
         if late or r["validation"] is not None:
             self.flush()
@@ -241,20 +225,10 @@ def quiet_threads() -> None:
 
 def run_id_of(folder: Path) -> str:
     """The id of the W&B run in a folder, so that a resumed run keeps it."""
-    runs = sorted(folder.glob("wandb/*run-*-*"))  # [offline-]run-TIME-ID
+    runs = sorted(folder.glob("wandb/*run-*-*"))  # [offline-]run-TIME-ID[-2]
     if not runs:
         return uuid.uuid4().hex[:8]
-    return runs[-1].name.split("run-", 1)[1].split("-", 1)[1]
-
-
-@contextlib.contextmanager
-def no_terminal() -> Any:
-    """Within this, nothing can ask the user for anything."""
-    before, sys.stdin = sys.stdin, io.StringIO()
-    try:
-        yield
-    finally:
-        sys.stdin = before
+    return runs[-1].name.split("run-", 1)[1].split("-")[1]
 
 
 class Wandb(Sink):
@@ -274,7 +248,7 @@ class Wandb(Sink):
         again = resumed_at is not None and mode == "online"
         self.wandb = wandb
         try:
-            with no_terminal():
+            with patch("sys.stdin", io.StringIO()):  # nobody can be asked
                 self.run = wandb.init(
                     project=PROJECT,
                     dir=folder,
@@ -319,17 +293,6 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def give_up(name: str, sink: Sink, error: Exception) -> None:
-    """Close a back end that failed as well as it can be, and say so."""
-    with contextlib.suppress(Exception):
-        getattr(sink, "abandon", sink.close)()
-    tqdm.write(
-        f"warning: logging to {name} failed, the run goes on without it: "
-        f"{one_line(error)}",
-        file=sys.stderr,
-    )
-
-
 class Loggers(Sink):
     """Tells every back end; one that fails is dropped with one warning."""
 
@@ -341,11 +304,9 @@ class Loggers(Sink):
         self.tell("record", r)
 
     def text(self, step: int, name: str, text: str) -> None:
-        """A sample, or several, under a name."""
         self.tell("text", step, name, text)
 
     def checkpoint(self, step: int, path: Path) -> None:
-        """Note that a checkpoint was written."""
         self.tell("checkpoint", step, path)
 
     def close(self) -> None:
@@ -359,7 +320,11 @@ class Loggers(Sink):
                 getattr(sink, method)(*what)
             except Exception as error:
                 del self.sinks[name]
-                give_up(name, sink, error)
+                with contextlib.suppress(Exception):
+                    getattr(sink, "abandon", sink.close)()
+                line = f"warning: logging to {name} failed, the run goes on "
+                line += f"without it: {one_line(error)}"
+                tqdm.write(line, file=sys.stderr)
 
     def __enter__(self) -> Loggers:
         return self

@@ -12,18 +12,14 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import matplotlib.style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator
 from scratch_llm.files import atomic, write_text
 from scratch_llm.style import COLOURS
 
-POINTS = 300  # of a curve: more cannot be told apart
-NEEDED = {"step", "tokens", "seconds", "train", "validation", "lr"}
-NEEDED |= {"grad_norm"}
+NEEDED = {"tokens", "seconds", "train", "validation", "lr", "grad_norm"}
 Columns = dict[str, list[float]]  # nan where nothing was measured
 
 
@@ -86,62 +82,29 @@ def known(columns: Columns, name: str) -> tuple[list[float], list[float]]:
 # ---- The picture ---------------------------------------------------------
 
 
-def blocks(values: list[float]) -> list[list[float]]:
-    """At most POINTS pieces of equal length, one after another."""
-    size = max(1, math.ceil(len(values) / POINTS))
-    return [values[i : i + size] for i in range(0, len(values), size)]
-
-
-def draw_curve(
-    ax: Axes, columns: Columns, name: str, colour: str, **line: Any
-) -> None:
-    """The mean of each block of steps, and its range as a pale band."""
-    x, y = (blocks(v) for v in known(columns, name))
-    at = [sum(b) / len(b) for b in x]
-    low, high = [min(b) for b in y], [max(b) for b in y]
-    ax.fill_between(at, low, high, color=colour, alpha=0.2, lw=0)
-    ax.plot(at, [sum(b) / len(b) for b in y], color=colour, lw=1.2, **line)
-
-
-def stretch(ax: Axes) -> None:
-    """A log scale with plain numbers, if the values span a factor of 3."""
-    low, high = ax.dataLim.intervaly
-    if low > 0 and high > 3 * low:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.yaxis.set_major_formatter("{x:g}")
-
-
-def draw_loss(ax: Axes, columns: Columns, floor: float | None) -> None:
-    """Training and validation loss, and the floor where it is known."""
-    draw_curve(ax, columns, "train", COLOURS["train"], label="training")
-    colour = COLOURS["validation"]
-    at, losses = known(columns, "validation")
-    ax.plot(at, losses, "o-", ms=3, lw=1, color=colour, label="validation")
-    if floor:
-        style = {"ls": "--", "lw": 1, "color": COLOURS["ink"]}
-        ax.axhline(floor, label="entropy floor", **style)
-    ax.set(title="Loss", ylabel="nats per token")
-    ax.legend()
-
-
 def draw(columns: Columns, metrics: dict) -> Figure:
     """Four curves over the tokens seen: loss, rate, gradient, speed."""
     figure = Figure(figsize=(7.2, 5.2))
-    names = ["lr", "grad_norm", "tokens_per_second"]
-    axes = figure.subplot_mosaic([["loss"] * 3, names], height_ratios=[1.6, 1])
-    draw_loss(axes["loss"], columns, metrics.get("floor"))
-    titles = ("Learning rate", "Gradient norm", "Tokens per second")
+    below = ["lr", "grad_norm", "tokens_per_second"]
+    axes = figure.subplot_mosaic([["loss"] * 3, below], height_ratios=[1.6, 1])
     colours = ("ink", "extra", "value")
-    for name, title, colour in zip(names, titles, colours, strict=True):
-        draw_curve(axes[name], columns, name, COLOURS[colour])
+    titles = ("Learning rate", "Gradient norm", "Tokens per second")
+    for name, title, colour in zip(below, titles, colours, strict=True):
+        axes[name].plot(*known(columns, name), color=COLOURS[colour], lw=1)
         axes[name].set(title=title)
-    for name in ("loss", "grad_norm"):
-        stretch(axes[name])
-    for name, form in (("lr", "{x:.2g}"), ("tokens_per_second", "{x:,.0f}")):
+    for name in ("lr", "tokens_per_second"):
         axes[name].set_ylim(0)
-        axes[name].yaxis.set_major_formatter(form)
+    loss = axes["loss"]
+    for name, mark in (("train", "-"), ("validation", "o-")):
+        x, y = known(columns, name)
+        loss.plot(x, y, mark, ms=3, lw=1, color=COLOURS[name], label=name)
+    if floor := metrics.get("floor"):
+        loss.axhline(floor, ls="--", color=COLOURS["ink"], label="floor")
+    loss.set(title="Loss", ylabel="nats per token", yscale="log")
+    loss.yaxis.set(
+        minor_locator=LogLocator(subs=(2, 3, 5)), minor_formatter="{x:g}"
+    )
+    loss.legend()
     for ax in axes.values():
         ax.set_xlabel("tokens seen (millions)")
     return figure
@@ -199,25 +162,15 @@ def status(metrics: dict) -> str:
     return "Finished."
 
 
-def machine(metrics: dict) -> str:
-    """What the run was made on, as far as its metrics tell."""
-    parts = [metrics.get("hardware", "a machine that is not recorded")]
-    for key, name in (("threads", "threads:"), ("torch", "torch")):
-        if metrics.get(key):
-            parts.append(f"{name} {metrics[key]}")
-    return f"Trained on: {'; '.join(parts)}."
-
-
 def settings(metrics: dict) -> str:
     """Configuration of the model and options of the run, a line each."""
-    lines = []
+    parts = []
     for name, key in (("Model", "config"), ("Options", "options")):
         given = (metrics.get(key) or {}).items()
-        pairs = [f"`{k}` {v}" for k, v in given if v is not None]
-        pairs = [pair for pair in pairs if not pair.startswith("`out`")]
-        if pairs:
-            lines.append(f"{name}: {', '.join(pairs)}.")
-    return "\n\n".join(["## Configuration", *lines]) if lines else ""
+        told = {k: v for k, v in given if v is not None and k != "out"}
+        pairs = ", ".join(f"`{k}` {v}" for k, v in told.items())
+        parts += [f"{name}: {pairs}."] if pairs else []
+    return "\n\n".join(["## Configuration", *parts]) if parts else ""
 
 
 def samples_part(folder: Path, count: int = 3) -> str:
@@ -235,6 +188,10 @@ def samples_part(folder: Path, count: int = 3) -> str:
 def page(folder: Path, columns: Columns, metrics: dict) -> str:
     """The whole report.md."""
     found = facts(columns, metrics)
+    machine = [metrics.get("hardware", "a machine that is not recorded")]
+    for key, name in (("threads", "threads:"), ("torch", "torch")):
+        if key in found:
+            machine.append(f"{name} {found[key]}")
     table = ["| | |", "| --- | --- |"]
     for key, label, form in ROWS:
         if key in found:
@@ -248,7 +205,7 @@ def page(folder: Path, columns: Columns, metrics: dict) -> str:
         "\n".join(table),
         samples_part(folder),
         "## Machine",
-        machine(metrics),
+        f"Trained on: {'; '.join(machine)}.",
         settings(metrics),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"

@@ -133,15 +133,13 @@ class Trainer:
 
     def steps(self) -> Iterator[dict]:
         """The chapter's loop, from the present step on."""
+        how = (self.accumulate, self.clip, self.precision, self.step)
         return pc.train(
             self.forward,
             self.optimizer,
             self.task.batches,
             self.schedule,
-            self.accumulate,
-            self.clip,
-            self.precision,
-            self.step,
+            *how,
             self.backward,
         )
 
