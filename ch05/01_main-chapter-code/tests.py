@@ -252,7 +252,7 @@ def test_the_same_seed_repeats_a_run(tokenizer):
         model = new_model(
             seed, vocab_size=tokenizer.n_vocab, context_length=256
         )
-        stream = pt.story_batches(tokenizer, 4, seed, pool=48)
+        stream = pt.story_batches(world, tokenizer, 4, seed, pool=48)
         return [
             r["train"]
             for r in pt.train(
@@ -310,7 +310,7 @@ def test_flops_follow_from_the_matrices():
 
 
 def test_the_floor_is_the_mean_surprise_of_held_out_stories():
-    task = pt.story_task(vocab_size=600, held_out=30, seed=0)
+    task = pt.story_task(world, vocab_size=600, held_out=30, seed=0)
     stories = world.corpus(30, "validation")
     assert math.isclose(
         task.floor * pt.count_targets(task.validation),
@@ -327,7 +327,7 @@ def test_the_floor_is_the_mean_surprise_of_held_out_stories():
 
 
 def test_no_story_comes_twice_or_from_the_held_out_ones(tokenizer):
-    stream = pt.story_batches(tokenizer, 4, seed=0, pool=48)
+    stream = pt.story_batches(world, tokenizer, 4, seed=0, pool=48)
     seen = Counter(
         tokenizer.decode(row)
         for inputs, _ in islice(stream, 60)
@@ -613,7 +613,7 @@ def test_a_run_leaves_every_file_and_key(run):
 def test_a_run_can_be_loaded_and_judged_again(run):
     model = pt.load_model(run.folder / "model.safetensors")
     m = json.loads((run.folder / "metrics.json").read_text("utf-8"))
-    task = pt.story_task(vocab_size=900, held_out=12, seed=5)
+    task = pt.story_task(world, vocab_size=900, held_out=12, seed=5)
     assert_close(
         pt.evaluate(model, task.validation), m["val_loss"], atol=1e-5, rtol=0
     )
