@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpt
+import previous_chapters as previous
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,9 +20,6 @@ from hypothesis import strategies as st
 from scratch_llm.fast import SplitLinear, all_cores
 from torch import nn
 from torch.testing import assert_close
-
-import gpt
-import previous_chapters as previous
 
 HERE = Path(__file__).resolve().parent
 TINY = dict(vocab_size=50, context_length=12, emb_dim=24, n_heads=3,
