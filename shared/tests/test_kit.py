@@ -7,12 +7,12 @@ from scratch_llm.exercises import EXERCISES, exercise, exercise_report
 from scratch_llm.style import COLOURS, draw_map
 
 
+def answer():
+    return {}["x"]
+
+
 def test_exercise_reports_and_never_raises(capsys):
     """Neither an answer's own exception nor the check's is a verdict."""
-
-    def answer():
-        return {}["x"]
-
     EXERCISES.clear()
     with exercise("1"):
         raise NotImplementedError
