@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attention
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,11 +25,6 @@ seeds = st.integers(0, 1000)
 
 
 @pytest.fixture(scope="module")
-def attention(load_module):
-    return load_module(HERE, "attention")
-
-
-@pytest.fixture(scope="module")
 def lesson(notebook_names):
     return notebook_names(HERE / "ch03.ipynb")
 
@@ -38,7 +34,7 @@ def random_qkv(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(3, *shape)
 
 
-def build(attention, H: int, D: int, T: int, p: float = 0.0, **more):
+def build(H: int, D: int, T: int, p: float = 0.0, **more):
     return attention.MultiHeadAttention(H * D, H * D, T, p, H, **more)
 
 
@@ -47,7 +43,7 @@ def build(attention, H: int, D: int, T: int, p: float = 0.0, **more):
 
 @few
 @given(B=small, T=lengths, D=small, seed=seeds)
-def test_rows_are_shares_of_the_past(attention, B, T, D, seed):
+def test_rows_are_shares_of_the_past(B, T, D, seed):
     q, k, _ = random_qkv(seed, B, T, D)
     w = attention.causal_weights(q, k)
     assert w.shape == (B, T, T)
@@ -60,11 +56,11 @@ def test_rows_are_shares_of_the_past(attention, B, T, D, seed):
 @few
 @given(B=small, T=st.integers(2, 17), H=small, D=small, seed=seeds,
        training=st.booleans(), data=st.data())
-def test_past_is_unchanged_by_the_future(attention, B, T, H, D, seed,
+def test_past_is_unchanged_by_the_future(B, T, H, D, seed,
                                          training, data):
     cut = data.draw(st.integers(1, T - 1))
     torch.manual_seed(seed)
-    layer = build(attention, H, D, T, p=0.3).train(training)
+    layer = build(H, D, T, p=0.3).train(training)
     x = torch.randn(B, T, H * D)
     other = x.clone()
     other[:, cut:] = 50 * torch.randn(B, T - cut, H * D)
@@ -75,9 +71,9 @@ def test_past_is_unchanged_by_the_future(attention, B, T, H, D, seed,
     assert torch.equal(before[:, :cut], after[:, :cut])
 
 
-def test_present_is_changed_by_the_past(attention):
+def test_present_is_changed_by_the_past():
     torch.manual_seed(0)
-    layer, x = build(attention, 2, 4, 6), torch.randn(1, 6, 8)
+    layer, x = build(2, 4, 6), torch.randn(1, 6, 8)
     other = x.clone()
     other[:, 0] += 1
     changed = (layer(x) - layer(other)).abs().amax(-1)[0]
@@ -86,22 +82,22 @@ def test_present_is_changed_by_the_past(attention):
 
 @few
 @given(T=lengths, H=small, D=small, seed=seeds)
-def test_a_prefix_is_read_as_if_it_were_alone(attention, T, H, D, seed):
+def test_a_prefix_is_read_as_if_it_were_alone(T, H, D, seed):
     torch.manual_seed(seed)
-    layer, x = build(attention, H, D, 17), torch.randn(2, 17, H * D)
+    layer, x = build(H, D, 17), torch.randn(2, 17, H * D)
     assert_close(layer(x)[:, :T], layer(x[:, :T]))
 
 
-def test_texts_of_a_batch_do_not_meet(attention):
+def test_texts_of_a_batch_do_not_meet():
     torch.manual_seed(0)
-    layer, x = build(attention, 2, 4, 6), torch.randn(3, 6, 8)
+    layer, x = build(2, 4, 6), torch.randn(3, 6, 8)
     alone = torch.cat([layer(text[None]) for text in x])
     assert_close(layer(x), alone)
 
 
 @few
 @given(T=lengths, D=small, seed=seeds)
-def test_without_a_mask_order_does_not_matter(attention, T, D, seed):
+def test_without_a_mask_order_does_not_matter(T, D, seed):
     q, k, v = random_qkv(seed, 2, T, D)
     order = torch.randperm(T)
     out = attention.naive_attention(q, k, v, causal=False)
@@ -110,7 +106,7 @@ def test_without_a_mask_order_does_not_matter(attention, T, D, seed):
     assert_close(shuffled, out[:, order])
 
 
-def test_with_a_mask_order_matters(attention):
+def test_with_a_mask_order_matters():
     q, k, v = random_qkv(0, 1, 5, 4)
     back = [t.flip(1) for t in (q, k, v)]
     out = attention.naive_attention(q, k, v)
@@ -118,21 +114,21 @@ def test_with_a_mask_order_matters(attention):
 
 
 @pytest.mark.parametrize("D", [1, 4, 64])
-def test_scores_are_divided_by_the_root_of_d(attention, D):
+def test_scores_are_divided_by_the_root_of_d(D):
     q, k, _ = random_qkv(1, 5, D)
     w = attention.causal_weights(q, k)
     gap = (w[-1, 1] / w[-1, 0]).log()
     assert_close(gap, (q[-1] @ (k[1] - k[0])) / D**0.5, atol=1e-4, rtol=1e-4)
 
 
-def test_weights_survive_loud_tokens(attention):
+def test_weights_survive_loud_tokens():
     q, k, _ = 1000 * random_qkv(2, 4, 8)
     assert attention.causal_weights(q, k).isfinite().all()
 
 
 @few
 @given(B=small, T=lengths, H=small, D=small)
-def test_heads_are_neighbouring_channels(attention, B, T, H, D):
+def test_heads_are_neighbouring_channels(B, T, H, D):
     x = torch.arange(B * T * H * D).view(B, T, H * D)
     heads = attention.split_heads(x, H)
     assert heads.shape == (B, H, T, D)
@@ -141,9 +137,9 @@ def test_heads_are_neighbouring_channels(attention, B, T, H, D):
     assert torch.equal(attention.merge_heads(heads), x)
 
 
-def test_maps_are_what_the_layer_reads(attention):
+def test_maps_are_what_the_layer_reads():
     torch.manual_seed(3)
-    layer, x = build(attention, 3, 4, 9, qkv_bias=True), torch.randn(2, 9, 12)
+    layer, x = build(3, 4, 9, qkv_bias=True), torch.randn(2, 9, 12)
     maps = attention.attention_maps(layer, x)
     v = attention.split_heads(layer.qkv(x)[..., 24:], 3)
     out = layer.out_proj(attention.merge_heads(maps @ v))
@@ -151,9 +147,9 @@ def test_maps_are_what_the_layer_reads(attention):
     assert_close(out, layer(x))
 
 
-def test_dropout_acts_in_training_only_and_is_fair(attention):
+def test_dropout_acts_in_training_only_and_is_fair():
     torch.manual_seed(4)
-    layer, x = build(attention, 2, 4, 6, p=0.5), torch.randn(1, 6, 8)
+    layer, x = build(2, 4, 6, p=0.5), torch.randn(1, 6, 8)
     quiet = layer.eval()(x)
     assert torch.equal(quiet, layer(x))
     layer.train()
@@ -163,14 +159,14 @@ def test_dropout_acts_in_training_only_and_is_fair(attention):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_types_are_kept(attention, dtype):
-    layer = build(attention, 2, 4, 6).to(dtype)
+def test_types_are_kept(dtype):
+    layer = build(2, 4, 6).to(dtype)
     assert layer(torch.randn(1, 6, 8, dtype=dtype)).dtype == dtype
     q, k, v = random_qkv(0, 6, 4).to(dtype)
     assert attention.naive_attention(q, k, v).dtype == dtype
 
 
-def test_input_and_output_may_differ_in_width(attention):
+def test_input_and_output_may_differ_in_width():
     layer = attention.MultiHeadAttention(5, 12, 7, 0.0, 3, qkv_bias=True)
     assert layer(torch.randn(2, 7, 5)).shape == (2, 7, 12)
     shapes = {name: tuple(p.shape) for name, p in layer.named_parameters()}
@@ -178,8 +174,8 @@ def test_input_and_output_may_differ_in_width(attention):
                       "out_proj.weight": (12, 12), "out_proj.bias": (12,)}
 
 
-def test_checkpoint_holds_no_mask_and_fits_any_length(attention):
-    short, long = build(attention, 2, 4, 8), build(attention, 2, 4, 32)
+def test_checkpoint_holds_no_mask_and_fits_any_length():
+    short, long = build(2, 4, 8), build(2, 4, 32)
     assert set(short.state_dict()) == {
         "qkv.weight", "out_proj.weight", "out_proj.bias"}
     long.load_state_dict(short.state_dict())
@@ -193,7 +189,7 @@ def test_checkpoint_holds_no_mask_and_fits_any_length(attention):
 @few
 @given(B=small, T=lengths, H=small, D=small, seed=seeds,
        causal=st.booleans())
-def test_naive_equals_pytorch(attention, B, T, H, D, seed, causal):
+def test_naive_equals_pytorch(B, T, H, D, seed, causal):
     qkv = random_qkv(seed, B, H, T, D).requires_grad_()
     upstream = torch.randn(B, H, T, D)
     mine = attention.naive_attention(*qkv, causal=causal)
@@ -203,7 +199,7 @@ def test_naive_equals_pytorch(attention, B, T, H, D, seed, causal):
     assert_close(one, two, atol=1e-5, rtol=1e-4)
 
 
-def test_naive_reads_another_text(attention):
+def test_naive_reads_another_text():
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, n, d) for n, d in ((3, 4), (5, 4), (5, 6)))
     out = attention.naive_attention(q, k, v, causal=False)
@@ -212,10 +208,10 @@ def test_naive_reads_another_text(attention):
 
 @few
 @given(B=small, T=lengths, H=small, D=small, seed=seeds, bias=st.booleans())
-def test_layer_equals_pytorchs_module(attention, B, T, H, D, seed, bias):
+def test_layer_equals_pytorchs_module(B, T, H, D, seed, bias):
     torch.manual_seed(seed)
     C = H * D
-    mine = build(attention, H, D, T, qkv_bias=bias)
+    mine = build(H, D, T, qkv_bias=bias)
     theirs = nn.MultiheadAttention(C, H, batch_first=True)
     with torch.no_grad():
         theirs.in_proj_weight.copy_(mine.qkv.weight)
@@ -230,7 +226,7 @@ def test_layer_equals_pytorchs_module(attention, B, T, H, D, seed, bias):
                  atol=1e-5, rtol=1e-4)
 
 
-def test_gradient_equals_finite_differences(attention):
+def test_gradient_equals_finite_differences():
     qkv = random_qkv(5, 2, 4, 3).double().requires_grad_()
     assert torch.autograd.gradcheck(
         lambda t: attention.naive_attention(*t), qkv)
@@ -247,7 +243,7 @@ def test_mask_buffer_moves_but_is_not_saved(lesson):
 
 
 @pytest.mark.parametrize("num_heads", [1, 2, 6])
-def test_fused_layer_equals_the_list_of_heads(attention, lesson, num_heads):
+def test_fused_layer_equals_the_list_of_heads(lesson, num_heads):
     torch.manual_seed(6)
     plain = lesson["MultiHeadAttentionWrapper"](12, 12, 9, 0.0, num_heads)
     fused = attention.MultiHeadAttention(12, 12, 9, 0.0, num_heads)
@@ -277,7 +273,7 @@ def test_cloakroom_answers_are_where_it_says(lesson):
     assert all(len(set(names)) == N for names in texts[:, :N, 0].tolist())
 
 
-def test_drawn_map_greys_exactly_the_zeros(attention):
+def test_drawn_map_greys_exactly_the_zeros():
     import matplotlib.pyplot as plt
 
     w = attention.causal_weights(*random_qkv(8, 3, 4)[:2])
@@ -299,7 +295,7 @@ def test_drawn_map_greys_exactly_the_zeros(attention):
     ({"dropout": 1.5}, "1.5"),
     ({"dropout": -0.1}, "-0.1"),
 ])
-def test_a_layer_that_cannot_be_is_refused(attention, change, message):
+def test_a_layer_that_cannot_be_is_refused(change, message):
     good = {"d_in": 12, "d_out": 12, "context_length": 4, "dropout": 0.0,
             "num_heads": 3}
     attention.MultiHeadAttention(**good)
@@ -312,12 +308,12 @@ def test_a_layer_that_cannot_be_is_refused(attention, change, message):
     ((1, 4, 11), r"\(1, 4, 11\), not \(B, T, 12\)"),
     ((4, 12), r"\(4, 12\)"),
 ])
-def test_input_that_does_not_fit_is_refused(attention, shape, message):
+def test_input_that_does_not_fit_is_refused(shape, message):
     with pytest.raises(ValueError, match=message):
-        build(attention, 3, 4, 4)(torch.zeros(shape))
+        build(3, 4, 4)(torch.zeros(shape))
 
 
-def test_queries_and_keys_must_match(attention):
+def test_queries_and_keys_must_match():
     with pytest.raises(ValueError, match=r"q \(2, 3\) and k \(4, 3\) differ"):
         attention.causal_weights(torch.zeros(2, 3), torch.zeros(4, 3))
 

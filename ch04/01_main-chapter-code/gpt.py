@@ -5,12 +5,13 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from previous_chapters import gpt2_encoding, merge_heads, split_heads
+from scratch_llm.fast import all_cores, attention
 from torch import Tensor, nn
 
 GPT_CONFIG_124M = {
@@ -26,10 +27,15 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def check_config(cfg: dict) -> dict:
-    """A copy of cfg; ValueError with key and value if it makes no model."""
-    missing = sorted(GPT_CONFIG_124M.keys() - cfg.keys())
-    unknown = sorted(cfg.keys() - GPT_CONFIG_124M.keys() - {"tie_weights"})
+def check_config(cfg: dict, **more: object) -> dict:
+    """A copy of cfg; ValueError with key and value if it makes no model.
+
+    more: what another architecture needs besides, each key with a type or
+    with a test, as in check_config(cfg, n_groups=int, base=lambda b: b > 1).
+    """
+    known = GPT_CONFIG_124M.keys() | more
+    missing = sorted(known - cfg.keys())
+    unknown = sorted(cfg.keys() - known - {"tie_weights"})
     require(not missing and not unknown,
             f"config: missing {missing}, unknown {unknown}")
     for key in list(GPT_CONFIG_124M)[:5]:               # the sizes
@@ -38,8 +44,11 @@ def check_config(cfg: dict) -> dict:
     C, H, rate = cfg["emb_dim"], cfg["n_heads"], cfg["drop_rate"]
     require(C % H == 0, f"emb_dim={C} cannot be shared by n_heads={H}")
     require(0 <= rate < 1, f"drop_rate={rate!r} is not in [0, 1)")
-    for key in {"qkv_bias", "tie_weights"} & cfg.keys():
-        require(type(cfg[key]) is bool, f"{key}={cfg[key]!r} is not a bool")
+    for key, kind in {"qkv_bias": bool, "tie_weights": bool, **more}.items():
+        value = cfg.get(key, False)                     # tie_weights: may lack
+        good = type(value) is kind if isinstance(kind, type) else kind(value)
+        require(good, f"{key}={value!r} is not a "
+                f"{getattr(kind, '__name__', 'good value')}")
     return dict(cfg)
 
 
@@ -60,28 +69,6 @@ class LayerNorm(nn.Module):
                             self.eps)
 
 
-class SplitLinear(nn.Linear):
-    """nn.Linear that uses every core when a single token is written.
-
-    A matrix times one vector runs on one CPU core. Cut into 8 parts, it is
-    a batch of 8 products, and a batch is shared among the cores.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if (torch.is_grad_enabled() or x.device.type != "cpu"
-                or x.numel() > self.in_features or x.dtype != torch.float32
-                or self.weight.numel() < 2**18):
-            return super().forward(x)
-        W, N = self.weight, self.out_features // 8 * 8
-        parts = W[:N].view(8, -1, self.in_features)     # (8, N / 8, C)
-        row = x.reshape(1, 1, -1).expand(8, 1, -1)      # (8, 1, C)
-        y = torch.bmm(row, parts.mT).view(-1)           # (N,)
-        if N < len(W):
-            y = torch.cat([y, W[N:] @ x.reshape(-1)])
-        y = y if self.bias is None else y + self.bias
-        return y.view(*x.shape[:-1], -1)
-
-
 class GELU(nn.Module):
     """A gate that opens smoothly, in GPT-2's form with tanh.
 
@@ -99,7 +86,7 @@ class FeedForward(nn.Module):
         super().__init__()
         C = cfg["emb_dim"]
         self.layers = nn.Sequential(
-            SplitLinear(C, 4 * C), GELU(), SplitLinear(4 * C, C))
+            nn.Linear(C, 4 * C), GELU(), nn.Linear(4 * C, C))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -119,9 +106,14 @@ class KVCache:
                  capacity or cfg["context_length"], cfg["emb_dim"] // H)
         self.keys = torch.empty(shape, **kind)
         self.values = torch.empty(shape, **kind)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the memory is kept."""
         self.length = 0
 
     def store(self, layer: int, k: Tensor, v: Tensor) -> tuple:
+        """Add new k, v (B, H, T, D); all that this layer has: (B, H, S, D)."""
         start, end = self.length, self.length + k.shape[2]
         require(end <= self.keys.shape[3],
                 f"{end} tokens in a cache for {self.keys.shape[3]}")
@@ -130,27 +122,16 @@ class KVCache:
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
-def plain_attend(q: Tensor, k: Tensor, v: Tensor,
-                 dropout: float = 0.0) -> Tensor:
-    """Causal attention in plain steps: q (B, H, T, D), k, v (B, H, S, D)."""
-    (B, H, T, D), S = q.shape, k.shape[2]
-    mask = q.new_full((T, S), -torch.inf).triu(1 + S - T)
-    scores = torch.baddbmm(mask.expand(B * H, T, S), q.flatten(0, 1),
-                           k.flatten(0, 1).mT, alpha=D**-0.5)
-    weights = F.dropout(scores.softmax(dim=-1), dropout)    # (B * H, T, S)
-    return (weights @ v.flatten(0, 1)).view(B, H, T, D)
-
-
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
-    """The same by the quickest route; q are the last T of S positions."""
+    """Causal attention; q are the last T of the S positions of k and v.
+
+    q (B, H, T, D), k and v (B, H, S, D) -> (B, H, T, D).
+    """
     T, S = q.shape[2], k.shape[2]
-    if q.requires_grad and q.dtype == torch.bfloat16 and S <= 256:
-        if q.device.type == "cpu":        # the library is slow just here
-            return plain_attend(q, k, v, dropout)
-    mask = (None if T in (1, S)
-            else q.new_full((T, S), -torch.inf).triu(1 + S - T))
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=1 < T == S)
+    mask = None
+    if 1 < T < S:                                       # a past to read, too
+        mask = q.new_full((T, S), -torch.inf).triu(1 + S - T)
+    return attention(q, k, v, mask, dropout, is_causal=1 < T == S)
 
 
 class MultiHeadAttention(nn.Module):
@@ -165,8 +146,8 @@ class MultiHeadAttention(nn.Module):
         require(d_out % num_heads == 0,
                 f"d_out={d_out} cannot be shared by num_heads={num_heads}")
         self.num_heads, self.dropout = num_heads, dropout
-        self.qkv = SplitLinear(d_in, 3 * d_out, bias=qkv_bias)
-        self.out_proj = SplitLinear(d_out, d_out)
+        self.qkv = nn.Linear(d_in, 3 * d_out, bias=qkv_bias)
+        self.out_proj = nn.Linear(d_out, d_out)
 
     def forward(self, x: Tensor, cache: KVCache | None = None,
                 layer: int = 0) -> Tensor:
@@ -201,34 +182,12 @@ class TransformerBlock(nn.Module):
         return x + self.drop_shortcut(self.ff(self.norm2(x)))
 
 
-@torch.no_grad()
-def init_weights(model: nn.Module) -> None:
-    """Start as GPT-2 did: normal numbers, std 0.02, and biases 0.
-
-    What adds to the shortcut starts smaller. Radford et al. 2019, 2.3.
-    """
-    if model.cfg.get("tie_weights"):
-        model.out_head.weight = model.tok_emb.weight
-    additions = 2 * model.cfg["n_layers"]
-    for name, p in model.named_parameters():
-        writes = name.endswith(("out_proj.weight", "layers.2.weight"))
-        if p.ndim == 2:
-            nn.init.normal_(p, std=0.02 / (additions**0.5 if writes else 1))
-        elif name.endswith("bias"):
-            p.zero_()
-
-
-def embed(model: nn.Module, ids: Tensor, start: int = 0) -> Tensor:
-    """Token rows plus position rows, ids (B, T) -> (B, T, C)."""
-    places = model.pos_emb.weight[start:start + ids.shape[-1]]
-    require(ids.ndim == 2 and len(places) == ids.shape[1],
-            f"ids {tuple(ids.shape)} from position {start} on: not (B, T) "
-            f"within context_length={model.cfg['context_length']}")
-    return model.drop_emb(model.tok_emb(ids) + places)
-
-
 class GPTModel(nn.Module):
-    """GPT-2: ids (B, T) -> logits (B, T, V) for each next token."""
+    """GPT-2: ids (B, T) -> logits (B, T, V) for each next token.
+
+    Source: Radford et al. 2019, section 2.3. Whatever else has cfg, forward,
+    new_cache and scale_logits can be trained and can write like it.
+    """
 
     def __init__(self, cfg: dict):
         super().__init__()
@@ -240,17 +199,53 @@ class GPTModel(nn.Module):
         blocks = (TransformerBlock(cfg) for _ in range(L))
         self.trf_blocks = nn.ModuleList(blocks)
         self.final_norm = LayerNorm(C)
-        self.out_head = SplitLinear(C, V, bias=False)
-        init_weights(self)
+        self.out_head = nn.Linear(C, V, bias=False)
+        if cfg.get("tie_weights"):
+            self.out_head.weight = self.tok_emb.weight
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Start as GPT-2 did; what adds to the shortcut starts smaller."""
+        smaller = 0.02 / (2 * self.cfg["n_layers"])**0.5
+        for name, p in self.named_parameters():
+            if name.endswith(("out_proj.weight", "layers.2.weight")):
+                nn.init.normal_(p, std=smaller)
+            elif p.ndim == 2:
+                nn.init.normal_(p, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
 
     def forward(self, ids: Tensor, cache: KVCache | None = None,
                 last_only: bool = False) -> Tensor:
-        x = embed(self, ids, cache.length if cache else 0)
+        start = cache.length if cache is not None else 0
+        places = self.pos_emb.weight[start:start + ids.shape[-1]]
+        require(ids.ndim == 2 and len(places) == ids.shape[1],
+                f"ids {tuple(ids.shape)} from position {start} on: not (B, T)"
+                f" within context_length={self.cfg['context_length']}")
+        x = self.drop_emb(self.tok_emb(ids) + places)   # (B, T, C)
         for layer, block in enumerate(self.trf_blocks):
-            x = block(x, cache, layer)                  # (B, T, C)
-        if cache:
+            x = block(x, cache, layer)
+        if cache is not None:
             cache.length += ids.shape[1]
-        return self.out_head(self.final_norm(x[:, -1:] if last_only else x))
+        if last_only:
+            x = x[:, -1:]                               # (B, 1, C)
+        return self.out_head(self.final_norm(x))        # (B, T, V)
+
+    def new_cache(self, batch_size: int = 1,
+                  capacity: int | None = None) -> KVCache:
+        """An empty cache where our weights are, for numbers like theirs."""
+        W = self.pos_emb.weight
+        return KVCache(self.cfg, batch_size, capacity,
+                       device=W.device, dtype=W.dtype)
+
+    @torch.no_grad()
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits by factor, in place, for good.
+
+        The last norm does it: the head may be the token table as well.
+        """
+        self.final_norm.scale.mul_(factor)
+        self.final_norm.shift.mul_(factor)
 
 
 GPT2_SIZES = {                # C, L, H
@@ -304,34 +299,19 @@ def next_token_probs(logits: Tensor, temperature: float = 1.0,
     if top_p is not None and top_p < 1:
         ranked, order = probs.sort(descending=True)
         before = ranked.cumsum(-1) - ranked             # mass of the better
-        ranked = ranked.masked_fill(before >= top_p, 0)
-        probs = torch.zeros_like(probs).scatter(-1, order, ranked)
+        probs = probs.scatter(-1, order, ranked * (before < top_p))
     return probs / probs.sum(-1, keepdim=True)
 
 
-@torch.inference_mode()
-def last_logits(model: nn.Module, ids: Tensor,
-                cache: KVCache | None = None) -> Tensor:
-    """Logits (B, V) after ids (B, T), at most context_length of them.
-
-    With a cache only what is new is read. When the window slides, every
-    token gets another position, so the cache is filled anew.
-    """
-    window = ids[:, -model.cfg["context_length"]:]
-    if cache is not None:
-        if ids.shape[1] > window.shape[1]:
-            cache.length = 0
-        window = window[:, cache.length:]
-    return model(window, cache, last_only=True)[:, -1]
-
-
-def choose_token(logits: Tensor, generator: torch.Generator | None = None,
-                 **dials: object) -> Tensor:
-    """The best token if temperature is 0, else a draw: (B, V) -> (B, 1)."""
-    if dials["temperature"] == 0:
-        return logits.argmax(-1, keepdim=True)
-    return next_token_probs(logits, **dials).multinomial(
-        1, generator=generator)
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout inside; afterwards the model's mode is what it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def generate_tokens(
@@ -345,51 +325,49 @@ def generate_tokens(
     A row that has written stop_id is filled with it; when all rows have,
     the writing ends. Raises ValueError. The model's mode is kept.
     """
-    next_token_probs(torch.ones(1), temperature, top_k, top_p)  # can it?
-    require(max_new_tokens >= 0, f"max_new_tokens={max_new_tokens}: not >= 0")
-    V, room = model.cfg["vocab_size"], model.cfg["context_length"]
-    require(ids.ndim == 2 and ids.numel() > 0
-            and 0 <= ids.min() and ids.max() < V,
+    V, most = model.cfg["vocab_size"], model.cfg["context_length"]
+    require(ids.ndim == 2 and ids.numel() and 0 <= ids.min() <= ids.max() < V,
             f"ids {tuple(ids.shape)}: not (B, T) numbers from 0 to {V - 1}")
-    cache = None if not use_cache else KVCache(
-        model.cfg, len(ids), min(room, ids.shape[1] + max_new_tokens),
-        device=ids.device, dtype=model.tok_emb.weight.dtype)
-    choose = partial(choose_token, temperature=temperature, top_k=top_k,
-                     top_p=top_p, generator=generator)
-    return write_on(model, ids, max_new_tokens, choose, stop_id, cache)
+    require(max_new_tokens >= 0, f"max_new_tokens={max_new_tokens}: not >= 0")
+    next_token_probs(torch.ones(1), temperature, top_k, top_p)  # can it?
+
+    def write(ids: Tensor) -> Iterator[Tensor]:
+        room = min(most, ids.shape[1] + max_new_tokens)
+        cache = model.new_cache(len(ids), room) if use_cache else None
+        done = torch.zeros_like(ids[:, :1], dtype=torch.bool)  # (B, 1)
+        with eval_mode(model), all_cores(model):
+            for _ in range(max_new_tokens):
+                window = ids[:, -most:]
+                if use_cache:
+                    if cache.length == most:                # the window slides
+                        cache.reset()
+                    window = window[:, cache.length:]       # what is new
+                with torch.inference_mode():
+                    logits = model(window, cache, last_only=True)[:, -1]
+                if temperature == 0:
+                    new = logits.argmax(-1, keepdim=True)   # (B, 1)
+                else:
+                    probs = next_token_probs(logits, temperature, top_k, top_p)
+                    new = probs.multinomial(1, generator=generator)
+                if stop_id is not None:
+                    new = new.masked_fill(done, stop_id)
+                    done = done | (new == stop_id)
+                yield new
+                if done.all():
+                    break
+                ids = torch.cat([ids, new], dim=1)          # (B, T + 1)
+
+    return write(ids)
 
 
-def write_on(model: nn.Module, ids: Tensor, max_new_tokens: int,
-             choose: Callable, stop_id: int | None,
-             cache: KVCache | None) -> Iterator[Tensor]:
-    """The loop behind generate_tokens: read, choose, append, repeat."""
-    was_training = model.training
-    model.eval()                                        # no dropout
-    done = torch.zeros_like(ids[:, :1], dtype=torch.bool)   # (B, 1)
-    try:
-        for _ in range(max_new_tokens):
-            new = choose(last_logits(model, ids, cache))
-            if stop_id is not None:
-                new = new.masked_fill(done, stop_id)
-                done = done | (new == stop_id)
-            yield new
-            if done.all():
-                return
-            ids = torch.cat([ids, new], dim=1)          # (B, T + 1)
-    finally:
-        model.train(was_training)
+def generate(model: nn.Module, ids: Tensor, max_new_tokens: int,
+             **how: object) -> Tensor:
+    """All at once what generate_tokens streams: (B, T) -> (B, T + n).
 
-
-def generate(
-        model: nn.Module, ids: Tensor, max_new_tokens: int,
-        temperature: float = 0.0, top_k: int | None = None,
-        top_p: float | None = None, stop_id: int | None = None,
-        use_cache: bool = True, generator: torch.Generator | None = None
-        ) -> Tensor:
-    """All at once what generate_tokens streams: (B, T) -> (B, T + n)."""
-    steps = generate_tokens(model, ids, max_new_tokens, temperature, top_k,
-                            top_p, stop_id, use_cache, generator)
-    return torch.cat([ids, *steps], dim=1)
+    how: temperature and the rest, as for generate_tokens.
+    """
+    new = generate_tokens(model, ids, max_new_tokens, **how)
+    return torch.cat([ids, *new], dim=1)
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -441,8 +419,8 @@ def main(argv: list[str] | None = None) -> int:
         model = GPTModel(cfg).to(device)
         encode = encoding.encode_ordinary if encoding else str.encode
         ids = torch.tensor([list(encode(o.prompt))], device=device)
-        ids = generate(model, ids, o.max_new_tokens, o.temperature,
-                       o.top_k, o.top_p)[0].tolist()
+        ids = generate(model, ids, o.max_new_tokens, top_k=o.top_k,
+                       top_p=o.top_p, temperature=o.temperature)[0].tolist()
     except (ValueError, OSError) as error:
         print(f"gpt.py: error: {error}", file=sys.stderr)
         return 2
