@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from scratch_llm import storyworld as world
 
 SHARED = Path(__file__).resolve().parents[1]
 FOLDER = SHARED / "checkpoints"
@@ -30,20 +31,21 @@ def card(name: str) -> float:
     return float(row[1].replace(",", ""))
 
 
-def test_it_is_small_and_complete(teller):
+def test_it_is_small_and_complete(pt, teller):
     model, tokenizer = teller
     path = FOLDER / "storyteller.safetensors"
     assert path.stat().st_size <= 12e6
+    assert pt.read_header(path)["prefix"] == " "
     assert tokenizer.add_prefix_space
     assert tokenizer.n_vocab == model.cfg["vocab_size"] == card("vocabulary")
-    assert sum(p.numel() for p in model.parameters()) == card("parameters")
+    assert pt.count_parameters(model) == card("parameters")
     metrics = json.loads((FOLDER / "metrics.json").read_text("utf-8"))
     assert metrics["config"] == model.cfg
     for name in ("val_loss", "floor"):
         assert abs(metrics[name] - card(name.replace("_", " "))) < 1e-4
 
 
-def test_its_loss_is_close_to_the_floor(pt, world, teller):
+def test_its_loss_is_close_to_the_floor(pt, teller):
     model, tokenizer = teller
     stories = world.corpus(1000, "validation", seed=2024)
     batches = pt.bucket_batches(
@@ -54,7 +56,7 @@ def test_its_loss_is_close_to_the_floor(pt, world, teller):
     assert 0.998 < loss / floor <= 1.02
 
 
-def test_its_stories_are_valid(pt, world, teller):
+def test_its_stories_are_valid(pt, teller):
     texts = [
         text
         for seed in range(5)
@@ -65,7 +67,7 @@ def test_its_stories_are_valid(pt, world, teller):
     assert len(set(texts)) > 495  # and they are different
 
 
-def test_temperature_one_is_its_best(pt, world, teller):
+def test_temperature_one_is_its_best(pt, teller):
     model = pt.load_model(FOLDER / "storyteller.safetensors")
     rows = pt.story_rows(
         [s.text for s in world.corpus(300, "validation", 7)], teller[1]
