@@ -131,7 +131,8 @@ def test_a_run_that_should_not_ship_is_refused(
         (run, "90.0% valid stories"),
         (tmp_path / "none", "not a finished run"),
     ):
-        assert publish.main([str(folder)]) == 2
+        with pytest.raises(SystemExit, match="2"):
+            publish.main([str(folder)])
         told = capsys.readouterr().err
         assert message in told and told.count("\n") == 1
     publish.publish(run, tmp_path / "other", force=True)
