@@ -11,17 +11,19 @@ import argparse
 import json
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
-SHARED = Path(__file__).resolve().parent
-TARGET = SHARED / "checkpoints"
+TARGET = Path(__file__).resolve().parent / "checkpoints"
 COPIED = {"model.safetensors": "storyteller.safetensors",
           "tokenizer.tiktoken": "storyteller.tiktoken"}
 PROMISED = {"ratio": 1.02, "valid_stories": 0.95}  # at most, at least
 DROPPED = ("out", "resume", "log", "device", "tokenizer")  # of one machine
 SCRIPT = "ch05/03_pretraining-pipeline/src/train_gpt.py"
-SHOWN = ("layers", "width", "heads", "batch_size", "steps",
-         "rate", "warmup", "weight_decay", "eval_every", "samples", "seed")
+SHAPE = ("layers", "width", "heads")   # a second phase keeps them
+SHOWN = ("batch_size", "steps", "lr", "warmup", "weight_decay", "eval_every",
+         "samples", "seed")
+RENAMED = {"rate": "lr", "start": "init", "start_from": "init_from"}
 
 CARD = """# The storyteller
 
@@ -79,40 +81,29 @@ valid stories again, on stories that are new to the model.
 
 def command(options: dict, phase: int) -> str:
     """What starts a run, as it is typed; each phase from the one before."""
-    names = [n for n in SHOWN if options.get(n) is not None]
-    if options.get("start_from"):
-        names = [n for n in names if n not in ("layers", "width", "heads")]
-    words = [f"--out runs/phase-{phase}"]
-    if options.get("start_from"):
-        words.append(f"--start-from runs/phase-{phase - 1}")
-    words += [f"--{n.replace('_', '-')} {options[n]}" for n in names]
-    return (f"python {SCRIPT} \\\n    {' '.join(words[:5])} \\\n    "
-            f"{' '.join(words[5:])}")
+    options = options | {"out": f"runs/phase-{phase}",
+                         "init_from": f"runs/phase-{phase - 1}"}
+    names = ("out", *(SHAPE if phase == 1 else ["init_from"]), *SHOWN)
+    words = " ".join(
+        f"--{name.replace('_', '-')}\N{NO-BREAK SPACE}{options[name]}"
+        for name in names if options.get(name) is not None)
+    lines = textwrap.wrap(words, 73, break_on_hyphens=False)
+    return " \\\n    ".join([f"python {SCRIPT}", *lines]).replace(
+        "\N{NO-BREAK SPACE}", " ")
 
 
 def card(metrics: dict) -> str:
     """The card of a finished run, from its metrics."""
-    options, config = metrics["options"], metrics["config"]
+    config = metrics["config"]
     runs = [*metrics.get("before", []), metrics]
     total = {key: sum(run[key] for run in runs)
              for key in ("tokens_seen", "seconds")}
     return CARD.format(**config | metrics | total | {
         "layers": config["n_layers"], "width": config["emb_dim"],
-        "heads": config["n_heads"], "samples": options["samples"],
-        "runs": len(runs),
+        "heads": config["n_heads"], "runs": len(runs),
+        "samples": metrics["options"]["samples"],
         "commands": "\n".join(command(run["options"], n)
                               for n, run in enumerate(runs, 1))})
-
-
-def earlier(options: dict, root: Path) -> list[dict]:
-    """What stands on record of the run that this one started from."""
-    if not options.get("start_from"):
-        return []
-    first = read_metrics(root / options["start_from"])
-    kept = {key: first[key] for key in ("options", "tokens_seen", "seconds",
-                                        "val_loss", "valid_stories",
-                                        "threads")}
-    return [*earlier(first["options"], root), kept]
 
 
 def read_metrics(folder: Path) -> dict:
@@ -124,33 +115,45 @@ def read_metrics(folder: Path) -> dict:
                          f"({type(error).__name__})") from None
     if metrics.get("valid_stories") is None:
         raise ValueError(f"{folder} was stopped or tells no stories")
+    for run in [*metrics.get("before", []), metrics]:
+        run["options"] = {RENAMED.get(name, name): value
+                          for name, value in run["options"].items()
+                          if name not in DROPPED}
     return metrics
 
 
-def check(run: Path, metrics: dict) -> None:
-    """ValueError if a run is not as good as the course promises."""
-    ratio, valid = (metrics[key] for key in PROMISED)
-    if ratio > PROMISED["ratio"] or valid < PROMISED["valid_stories"]:
-        raise ValueError(
-            f"{run} has {ratio:.3f} x the floor and {valid:.1%} valid "
-            f"stories; the course promises at most {PROMISED['ratio']} and "
-            f"at least {PROMISED['valid_stories']:.0%}. --force ships it all "
-            "the same")
+def earlier(metrics: dict, root: Path, shipped: Path) -> list[dict]:
+    """What stands on record of the runs before a run, the first one first.
+
+    A run may have begun with the storyteller that ships: `shipped`, which
+    still is what it was then, or is this very run, published before.
+    """
+    name = metrics["options"].get("init_from")
+    if "before" in metrics or not name:
+        return metrics.get("before", [])
+    first = read_metrics(shipped if name == "storyteller" else root / name)
+    if name == "storyteller" and first["history"] == metrics["history"]:
+        return first["before"]
+    return [*earlier(first, root, shipped), {
+        key: first[key] for key in ("options", "tokens_seen", "seconds",
+                                    "val_loss", "valid_stories", "threads")}]
 
 
 def publish(run: Path, target: Path = TARGET, force: bool = False) -> None:
     """Copy what ships from a run; ValueError if it should not."""
     metrics = read_metrics(run)
-    if not force:
-        check(run, metrics)
-    metrics["before"] = earlier(metrics["options"], run.resolve().parents[1])
-    missing = [name for name in COPIED if not (run / name).is_file()]
-    if missing:
+    ratio, valid = (metrics[key] for key in PROMISED)
+    worse = ratio > PROMISED["ratio"] or valid < PROMISED["valid_stories"]
+    if worse and not force:
+        raise ValueError(
+            f"{run} has {ratio:.3f} x the floor and {valid:.1%} valid "
+            f"stories; the course promises at most {PROMISED['ratio']} and "
+            f"at least {PROMISED['valid_stories']:.0%}. --force ships it all "
+            "the same")
+    if missing := [name for name in COPIED if not (run / name).is_file()]:
         raise ValueError(f"{run} lacks {', '.join(missing)}")
+    metrics["before"] = earlier(metrics, run.resolve().parents[1], target)
     target.mkdir(exist_ok=True)
-    for options in (m["options"] for m in [*metrics["before"], metrics]):
-        for name in DROPPED:
-            options.pop(name, None)
     for name, goal in COPIED.items():
         shutil.copyfile(run / name, target / goal)
     (target / "metrics.json").write_text(

@@ -2,6 +2,7 @@
 
     python gpt_train.py                        # stories, about 5 minutes
     python gpt_train.py --data my-book.txt     # your own text
+    python gpt_train.py --data python          # the English in every Python
 
 Writes model.safetensors, tokenizer.tiktoken, metrics.json, loss.png and
 samples.txt into a run folder. Ctrl-C leaves a loadable checkpoint there.
@@ -13,97 +14,174 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+from pretraining import (
+    Schedule,
+    Task,
+    finish_run,
+    new_model,
+    pick_precision,
+    sample_texts,
+    save_model,
+    save_tokenizer,
+    story_task,
+    text_task,
+    train_task,
+)
+from previous_chapters import GPTModel, count_parameters, pick_device
+from scratch_llm import storyworld
+from scratch_llm.cli import TRAINING, ShortParser, run_script, say
+from scratch_llm.files import read_text
+from scratch_llm.runs import new_folder, sample_line, status_line
 from tqdm import tqdm
-
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "shared")]
-import gpt_files as files  # noqa: E402
-import gpt_options  # noqa: E402
-import pretraining as pt  # noqa: E402
-from previous_chapters import pick_device  # noqa: E402
 
 LENGTH = [  # name, type, lowest, highest, default, what it is
     ("steps", int, 1, math.inf, 9000, "optimizer steps"),
-    ("max-minutes", float, 0.01, math.inf, 4.65,
-     "fewer steps on slow machines"),
+    ("max-minutes", float, 0.01, math.inf, 4.65, "fewer steps if need be"),
 ]
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = gpt_options.ShortParser(prog="gpt_train.py",
-                                description=__doc__.split("\n")[0])
+    p = ShortParser(prog="gpt_train.py", description=__doc__.split("\n")[0])
     p.add_argument("--data", metavar="FILE", help="a UTF-8 text to train on")
     p.add_argument("--out", metavar="FOLDER", help="default: runs/NAME-001")
     p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
     p.add_argument("--force-cpu", action="store_true")
     p.add_argument("--tokenizer", choices=["own", "gpt2"], default="own")
-    p.add_argument("--start", choices=["copying", "gpt2"], default="copying",
-                   help="how the weights start (section 5.5)")
-    p.add_argument("--precision", choices=["auto", "fp32", "bf16"],
-                   default="auto", help="auto: what is faster here")
-    gpt_options.add_numbers(p, *LENGTH)
+    p.add_argument(
+        "--init",
+        choices=["copying", "gpt2"],
+        default="copying",
+        help="how the weights start (section 5.5)",
+    )
+    p.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16"],
+        default="auto",
+        help="auto: what is faster here",
+    )
+    p.add_numbers(LENGTH + TRAINING)
     return p.parse_args(argv)
 
 
-def prepare(args: argparse.Namespace) -> tuple:
+def prepare(args: argparse.Namespace) -> tuple[Task, GPTModel, str]:
+    """The task, a fresh model and the precision of a run."""
     device = pick_device("cpu" if args.force_cpu else args.device)
-    common = dict(tokenizer=args.tokenizer, vocab_size=args.vocab_size,
-                  batch_size=args.batch_size, seed=args.seed,
-                  context_length=args.context_length)
-    if args.data is not None:
-        task = files.text_task(args.data, **common)
+    common = {
+        key: getattr(args, key)
+        for key in (
+            "tokenizer",
+            "vocab_size",
+            "batch_size",
+            "context_length",
+            "seed",
+        )
+    }
+    if args.data is None:
+        task = story_task(storyworld, held_out=args.eval_stories, **common)
     else:
-        from scratch_llm import storyworld
-        task = files.story_task(storyworld, **common,
-                                held_out=args.eval_stories)
-    model = gpt_options.new_model(args, task.tokenizer.n_vocab)
-    return task, model.to(device), pt.pick_precision(device, args.precision)
+        task = text_task(read_text(args.data), Path(args.data).stem, **common)
+    model = new_model(
+        task.tokenizer.n_vocab,
+        args.layers,
+        args.heads,
+        args.width,
+        args.context_length,
+        args.dropout,
+        args.init,
+        args.seed,
+    )
+    return task, model.to(device), pick_precision(device, args.precision)
 
 
-def run(args, folder: Path, task, model, precision: str) -> int:
-    plan = pt.Schedule(args.steps, args.rate, args.warmup)
+def fit(schedule: Schedule, record: dict, args: argparse.Namespace) -> None:
+    """Fewer steps where the machine is slow: the rate must still reach 0."""
+    step, pace = record["step"], record["seconds"] / record["step"]
+    fits = int(max(step + 1, min(args.steps, 60 * args.max_minutes / pace)))
+    if step % 40 == 0 and abs(fits / schedule.steps - 1) > 0.04:
+        schedule.steps = fits
+        say(f"{fits:,} steps fit into the time")
+
+
+def run(
+    args: argparse.Namespace,
+    folder: Path,
+    task: Task,
+    model: GPTModel,
+    precision: str,
+) -> int:
+    """Train, keep the best weights and finish; the exit code."""
+    schedule = Schedule(args.steps, args.lr, args.warmup)
     bar = tqdm(total=args.steps, unit="step", dynamic_ncols=True)
-    history, stopped = [], ""
-    files.save_tokenizer(folder / "tokenizer.tiktoken", task.tokenizer)
+    history, stopped, best = [], "", math.inf
+    save_tokenizer(folder / "tokenizer.tiktoken", task.tokenizer)
     try:
-        for r in pt.train_task(
-                model, task, plan, args.eval_every, args.max_minutes,
-                args.weight_decay, accumulate=args.accumulate,
-                clip=args.clip, precision=precision):
+        for r in train_task(
+            model,
+            task,
+            schedule,
+            args.eval_every,
+            args.weight_decay,
+            accumulate=args.accumulate,
+            clip=args.clip,
+            precision=precision,
+        ):
             history.append(r)
-            if plan.steps != bar.total:
-                files.say(f"{plan.steps:,} steps fit into the time")
-                bar.total = plan.steps
-            bar.set_postfix_str(f"loss {r['train']:.3f}, rate {r['rate']:.1e}")
+            fit(schedule, r, args)
+            bar.total = schedule.steps
+            bar.set_postfix_str(f"loss {r['train']:.3f}, lr {r['lr']:.1e}")
             bar.update()
-            if r["validation"] is not None:
-                files.save_weights(folder, model, task)
-                files.say(files.status_line(r, plan.steps, task.floor))
-                files.say(files.sample_line(model, task, seed=r["step"]))
+            if r["validation"] is None:
+                continue
+            if r["validation"] < best:
+                best = r["validation"]
+                save_model(folder / "model.safetensors", model, task.prefix)
+            say(status_line(r, schedule.steps, task.floor))
+            length = args.context_length - 1
+            text = sample_texts(
+                model, task.tokenizer, 1, r["step"], max_new_tokens=length
+            )[0]
+            say(sample_line(text, task.parse))
     except (KeyboardInterrupt, FloatingPointError) as error:
         stopped = str(error) or "interrupted"
     bar.close()
-    return files.finish(folder, model, task, history, precision, vars(args),
-                     stopped)
+    return finish_run(
+        folder, model, task, history, precision, vars(args), stopped
+    )
+
+
+def opening_line(model: GPTModel, task: Task, precision: str) -> str:
+    """What is about to be trained, on what, in one line."""
+    device = next(model.parameters()).device
+    floor = f", entropy floor {task.floor:.4f}" if task.floor else ""
+    return (
+        f"{task.name}: {count_parameters(model):,} parameters on {device} in "
+        f"{precision} ({torch.get_num_threads()} threads), vocabulary "
+        f"{task.tokenizer.n_vocab:,}{floor}"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     args, folder = options(argv), None
     try:
         task, model, precision = prepare(args)
-        folder = files.new_folder(args.out, task.name)
-        files.say(files.opening_line(model, task, precision))
+        folder = new_folder(args.out, task.name)
+        say(opening_line(model, task, precision))
         return run(args, folder, task, model, precision)
     except (ValueError, OSError) as error:
         print(f"gpt_train.py: error: {error}", file=sys.stderr)
         return 1 if folder else 2
     except KeyboardInterrupt:
-        print(f"stopped at once, {folder} may lack files" if folder else
-              "stopped before training, nothing written", file=sys.stderr)
+        print(
+            f"stopped at once, {folder} may lack files"
+            if folder
+            else "stopped before training, nothing written",
+            file=sys.stderr,
+        )
         return 130
 
 
 if __name__ == "__main__":
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.default_int_handler)
-    raise SystemExit(gpt_options.run_script(main))
+    raise SystemExit(run_script(main))

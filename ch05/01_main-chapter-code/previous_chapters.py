@@ -19,6 +19,7 @@ from functools import lru_cache, partial
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import matplotlib.pyplot as plt
 import regex
@@ -251,6 +252,16 @@ class Vocabulary:
         write_ranks(self.ranks, path)
 
 
+class Tokenizer(Protocol):
+    """What the course asks of a tokenizer; ids are 0 to n_vocab - 1."""
+
+    n_vocab: int
+    eot_token: int                                  # <|endoftext|>
+
+    def encode_ordinary(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
 class BPETokenizer(Vocabulary):
     """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
 
@@ -396,10 +407,11 @@ class GPTDataset(Dataset):
 
 
 def create_dataloader(ids_or_text: Sequence[int] | str,
-                      tokenizer: object = None, batch_size: int = 4,
-                      context_length: int = 256, stride: int = 128,
-                      shuffle: bool = True, drop_last: bool = True,
-                      seed: int | None = None) -> DataLoader:
+                      tokenizer: Tokenizer | None = None,
+                      batch_size: int = 4, context_length: int = 256,
+                      stride: int = 128, shuffle: bool = True,
+                      drop_last: bool = True, seed: int | None = None
+                      ) -> DataLoader:
     """Batches of inputs and targets, each int64 (B, T).
 
     Text is encoded by the tokenizer (GPT-2's if none is given), with

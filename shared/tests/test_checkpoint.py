@@ -1,6 +1,7 @@
 """The shipped storyteller, measured again on stories that are new to it."""
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,43 +75,73 @@ def test_temperature_one_is_its_best(pt, files, world, teller):
     assert min(losses, key=losses.get) == 1
 
 
-def test_the_card_is_written_from_the_run(load_module, tmp_path, capsys):
-    publish = load_module(SHARED, "publish")
-    metrics = json.loads((FOLDER / "metrics.json").read_text("utf-8"))
-    assert CARD == publish.card(metrics)
-    run = tmp_path / metrics["options"].get("start_from", "runs/one")
-    run.mkdir(parents=True)
-    for first in metrics.pop("before", []):
-        (run / "metrics.json").write_text(json.dumps(first), "utf-8")
-        run = run.parent / "two"
-        run.mkdir()
-    for name in publish.COPIED:
-        (run / name).write_bytes(b"as it is")
-    metrics["options"]["out"] = str(tmp_path)
-    (run / "metrics.json").write_text(json.dumps(metrics), "utf-8")
-    publish.publish(run, tmp_path / "goal")
-    shipped = (tmp_path / "goal" / "metrics.json").read_text("utf-8")
-    assert json.loads(shipped) == json.loads(
-        (FOLDER / "metrics.json").read_text("utf-8"))
-    metrics["valid_stories"] = 0.9
-    (run / "metrics.json").write_text(json.dumps(metrics), "utf-8")
-    assert publish.main([str(run)]) == 2
-    assert "90.0% valid stories" in capsys.readouterr().err
+@pytest.fixture
+def publish(load_module):
+    return load_module(SHARED, "publish")
+
+
+@pytest.fixture
+def shipped(publish):
+    """What the pipeline has recorded of the model that ships."""
+    return publish.read_metrics(FOLDER)
+
+
+def a_run(folder: Path, metrics: dict) -> Path:
+    """A finished run, as far as publish.py looks at it."""
+    folder.mkdir(parents=True)
+    for name in ("model.safetensors", "tokenizer.tiktoken"):
+        (folder / name).write_bytes(b"as it is")
+    (folder / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+    return folder
+
+
+def test_the_card_is_written_from_the_runs(publish, shipped, tmp_path):
+    assert CARD == publish.card(shipped)
+    last = {k: v for k, v in shipped.items() if k != "before"}
+    a_run(tmp_path / last["options"]["init_from"], shipped["before"][0])
+    publish.publish(a_run(tmp_path / "runs/two", last), tmp_path / "goal")
+    assert publish.read_metrics(tmp_path / "goal") == shipped
+
+
+def test_a_phase_after_the_shipped_one_ships(publish, shipped, tmp_path):
+    last = {k: v for k, v in shipped.items() if k != "before"}
+    options = last["options"] | {"init_from": "storyteller", "out": "x"}
+    third = last | {"options": options, "history": {}}
+    run = a_run(tmp_path / "runs/three", third)
+    (tmp_path / "goal").mkdir()
+    shutil.copy(FOLDER / "metrics.json", tmp_path / "goal")
+    for _ in range(2):                          # the second changes nothing
+        publish.publish(run, tmp_path / "goal")
+        now = publish.read_metrics(tmp_path / "goal")
+        assert [one["tokens_seen"] for one in now["before"]] == [
+            shipped["before"][0]["tokens_seen"], shipped["tokens_seen"]]
+    assert "--init-from runs/phase-2" in publish.card(now)
+    assert "out" not in now["options"]
+
+
+def test_a_run_that_should_not_ship_is_refused(publish, shipped, tmp_path,
+                                               capsys):
+    shipped["valid_stories"] = 0.9
+    run = a_run(tmp_path / "runs/two", shipped)
+    for folder, message in ((run, "90.0% valid stories"),
+                            (tmp_path / "none", "not a finished run")):
+        assert publish.main([str(folder)]) == 2
+        told = capsys.readouterr().err
+        assert message in told and told.count("\n") == 1
     publish.publish(run, tmp_path / "other", force=True)
-    assert publish.main([str(tmp_path / "none")]) == 2
-    assert "none is not a finished run" in capsys.readouterr().err
+    (run / "tokenizer.tiktoken").unlink()
+    with pytest.raises(ValueError, match="tokenizer.tiktoken"):
+        publish.publish(run, tmp_path / "other", force=True)
 
 
-def test_the_cards_commands_are_those_of_its_runs():
+def test_the_cards_commands_are_those_of_its_runs(shipped):
     """test_readme.py sees to it that train_gpt.py knows these options."""
-    metrics = json.loads((FOLDER / "metrics.json").read_text("utf-8"))
-    runs = [*metrics.get("before", []), metrics]
+    runs = [*shipped["before"], shipped]
     text = CARD.replace("\\\n", " ")
     commands = re.findall(r"^python \S+train_gpt.py (.+)$", text, re.M)
     for n, (command, run) in enumerate(zip(commands, runs, strict=True)):
-        phases = {"out": f"runs/phase-{n + 1}",
-                  "start_from": f"runs/phase-{n}"}
-        assert bool(n) == ("--start-from" in command)
+        phases = {"out": f"runs/phase-{n + 1}", "init_from": f"runs/phase-{n}"}
+        assert bool(n) == ("--init-from" in command)
         words = command.split()
         for name, value in zip(words[::2], words[1::2], strict=True):
             option = name.removeprefix("--").replace("-", "_")
