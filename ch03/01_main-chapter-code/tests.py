@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attention
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
-
-import attention
 
 HERE = Path(__file__).resolve().parent
 few = settings(max_examples=40, deadline=None, derandomize=True)
