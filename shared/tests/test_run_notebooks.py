@@ -14,32 +14,11 @@ import export
 import nbformat
 import pytest
 import run_notebooks
+from books import code, save
 from nbval.plugin import IPyNbCell, get_sanitize_patterns, nocolors
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED = ROOT / "shared"
-
-
-def code(source: str, *tags: str, **more) -> dict:
-    return {
-        "cell_type": "code",
-        "metadata": {"tags": list(tags)} if tags else {},
-        "source": source,
-        "execution_count": None,
-        "outputs": [],
-    } | more
-
-
-def save(path: Path, *cells: dict | str) -> Path:
-    """Write a notebook; a string is a code cell."""
-    cells = [code(c) if isinstance(c, str) else dict(c) for c in cells]
-    for i, cell in enumerate(cells):
-        cell.setdefault("id", f"cell-{i}")
-    book = {"cells": cells, "metadata": {}}
-    book |= {"nbformat": 4, "nbformat_minor": 5}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(book), encoding="utf-8")
-    return path
 
 
 def read(path: Path) -> list:
