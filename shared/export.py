@@ -264,7 +264,7 @@ class Course:
     def read_script(self, path: Path, home: Path) -> None:
         where = path.relative_to(self.root).as_posix()
         code, folder = path.read_text(encoding="utf-8"), self.folder(home)
-        needs = re.findall(r"(?m)^#(?:\|| )needs:? (ch\d\d/\S+)$", code)
+        needs = re.findall(r"(?m)^#\|? *needs:? +(ch\d\d/[^\s/]+)/?\s*$", code)
         folder.needs |= dict.fromkeys(needs, where)
         folder.wants |= dict.fromkeys(imported_names([code]), where)
 
