@@ -71,14 +71,14 @@ LESSON_ONLY = {
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """A notebook. Raises ValueError, with the path, if it is none."""
+    """A notebook. Raises ValueError, with the reason, if it is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # run_notebooks.py mends ids
             return nbformat.read(path, as_version=4)
     except Exception as error:  # whatever nbformat meets in a broken file
-        reason = f"{path.as_posix()}: cannot be read as a notebook: {error}"
-        raise ValueError(reason) from error
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"no notebook can be read: {reason}") from error
 
 
 def dump_notebook(cells: list[nbformat.NotebookNode]) -> str:
@@ -417,27 +417,17 @@ class Course:
             visit(folder, [])
         return order
 
-    def offers(self, folder: Folder) -> dict[str, list[Piece]]:
-        """The pieces that a folder may import, by name.
-
-        The bonuses that it needs come before the main notebooks; if two of
-        them have a name, both are listed.
-        """
-        found: dict[str, list[Piece]] = {}
-        for source in self.sources(folder):
-            bonus = source.name in folder.needs
-            for name, piece in source.exports.items():
-                rivals = found.get(name, []) if bonus else []
-                rivals = [p for p in rivals if p.home.name in folder.needs]
-                found[name] = [*rivals, piece]
-        return found
+    def offers(self, folder: Folder) -> dict[str, Piece]:
+        """What a folder may import; a bonus it needs wins over a chapter."""
+        sources = self.sources(folder)
+        return {n: p for f in sources for n, p in f.exports.items()}
 
     def settle(self, folder: Folder) -> None:
         """Find the final form of all that a folder exports."""
         offers, own = self.offers(folder), {}
         for piece in folder.pieces:
             for name in piece.names:
-                before = own.get(name) or offers.get(name, [None])[-1]
+                before = own.get(name) or offers.get(name)
                 if before and name not in piece.replaces:
                     text = f"{name} is already exported by {before.where}: "
                     text += f"write '#| export replaces={name}' or rename it"
@@ -455,7 +445,7 @@ class Course:
         folder.pieces = [p for p in folder.pieces if own[p.names[0]] is p]
         folder.exports = {k: p for k, p in own.items() if k != "main"}
         for name in folder.taken:
-            folder.taken[name] = offers.get(name, [None])[-1]
+            folder.taken[name] = offers.get(name)
 
     # ---- What a file holds
 
@@ -463,8 +453,11 @@ class Course:
         """What a folder's previous_chapters.py holds, in order."""
         offers, waiting = self.offers(folder), []
         for name, where in sorted(folder.wants.items()):
-            waiting += offers.get(name, [])
-            if name not in offers:
+            needs = [self.folders[need].exports for need in folder.needs]
+            rivals = [exports[name] for exports in needs if name in exports]
+            if name in offers:
+                waiting += rivals or [offers[name]]
+            else:
                 homes = [p.home.name for p in ranked if name in p.names]
                 text = f"{LEAF} has no {name}: correct the import"
                 text += f", or write '#| needs {homes[0]}'" if homes else ""
@@ -560,18 +553,13 @@ class Course:
             # Ruff may move what stands above, so count from the end.
             rows = list(drafts.values())[i]
             piece = rows[line - 1 - len(texts[i].splitlines())][0]
-            defined = [n for p, _ in rows if p for n in p.names]
-            self.undefined(name, piece, defined)
+            text = "import it, export its definition, or make it an argument"
+            if any(p and name in p.names for p, _ in rows):
+                text = "it stands below; move it up, or quote the annotation"
+            elif name in self.offers(piece.home):
+                text = f"write 'from {LEAF} import {name}'"
+            self.fault(piece.where, f"{name} is not defined: {text}")
         return {self.root / f: t for f, t in zip(drafts, texts, strict=True)}
-
-    def undefined(self, name: str, piece: Piece, defined: list[str]) -> None:
-        """A name is not there when a piece needs it."""
-        text = "import it, export its definition, or pass it as an argument"
-        if name in defined:
-            text = "it stands below; move it up, or quote the annotation"
-        elif name in self.offers(piece.home):
-            text = f"write 'from {LEAF} import {name}'"
-        self.fault(piece.where, f"{name} is not defined: {text}")
 
 
 def ruff(
@@ -686,29 +674,18 @@ def build(root: Path) -> tuple[dict[Path, str], list[str]]:
     return dict(sorted(files.items())), course.faults
 
 
-def without_outputs(text: str) -> str:
-    """A notebook's text for comparison: no outputs, no counts."""
-    cells = nbformat.reads(text, as_version=4).cells
-    for cell in cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return dump_notebook(cells)
-
-
 def difference(path: Path, text: str, root: Path) -> list[str]:
     """The first lines of a diff from the file to what it should be."""
     name = path.relative_to(root).as_posix()
     if not path.exists():
         return [f"{name}: missing"]
     old = path.read_bytes().decode("utf-8")
-    if path.suffix == ".ipynb":
-        old, text = without_outputs(old), without_outputs(text)
     lines = old.splitlines(), text.splitlines()
     names = name, "what the notebooks say"
     diff = list(difflib.unified_diff(*lines, *names, n=1, lineterm=""))
     if old != text and not diff:
         diff = [f"{name}: line ends must be LF"]
-    return diff[:20] + ["..."] * (len(diff) > 20)
+    return [line[:99] for line in diff[:20]] + ["..."] * (len(diff) > 20)
 
 
 def update(root: Path, check: bool = False) -> list[str]:

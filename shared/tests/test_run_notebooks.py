@@ -142,7 +142,7 @@ def test_what_is_no_notebook_is_named(tmp_path, capsys):
     for how in ([], ["--check"]):
         wrong = [*how, str(tmp_path / "binary.ipynb")]
         assert run_notebooks.main(wrong) == 1
-        assert "cannot be read as a notebook" in capsys.readouterr().err
+        assert "binary.ipynb, no notebook" in capsys.readouterr().err
 
 
 STDERR = {"output_type": "stream", "name": "stderr", "text": "oh"}
