@@ -334,7 +334,7 @@ def generate_tokens(
     def write(ids: Tensor) -> Iterator[Tensor]:
         room = min(most, ids.shape[1] + max_new_tokens)
         cache = model.new_cache(len(ids), room) if use_cache else None
-        done = torch.zeros_like(ids[:, :1], dtype=torch.bool)# (B, 1)
+        done = torch.zeros_like(ids[:, :1], dtype=torch.bool)  # (B, 1)
         with eval_mode(model), all_cores(model):
             for _ in range(max_new_tokens):
                 window = ids[:, -most:]

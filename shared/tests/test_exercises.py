@@ -1,0 +1,58 @@
+"""Each exercise accepts its own solution and tells wrong answers why.
+
+The wrong answers of a chapter stand in wrong_answers/chNN.py, one after the
+other, as a learner would type them. The line before one names its exercise,
+its fault, and words that the check's message must have:
+
+    # 3.1 multiplied: must sharpen
+    def tempered(scores, temperature):
+        return (scores * temperature).softmax(-1)
+
+An exception is no verdict: where an answer stops with one, its name must be
+among the words.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted(ROOT.glob("ch*/*/exercise-solutions.ipynb"))
+TITLE = re.compile(r"^# (\d+\.\d+) (.+?): (.+)$\n", re.M)
+
+
+def wrong_answers(notebook: Path) -> list:
+    """(notebook, number, words, code) of each wrong answer of a chapter."""
+    chapter = notebook.relative_to(ROOT).parts[0]
+    path = Path(__file__).parent / "wrong_answers" / f"{chapter}.py"
+    _, *parts = TITLE.split(path.read_text("utf-8"))
+    return [
+        pytest.param(notebook, number, words, code, id=f"{number} {fault}")
+        for number, fault, words, code in zip(*[iter(parts)] * 4, strict=True)
+    ]
+
+
+WRONG = [one for notebook in NOTEBOOKS for one in wrong_answers(notebook)]
+
+
+@pytest.mark.parametrize("notebook, number, words, code", WRONG)
+def test_a_wrong_answer_is_told_why(
+    check_exercise, notebook, number, words, code
+):
+    said = check_exercise(notebook, number, code)
+    assert f"Exercise {number}: not yet - " in said
+    assert words in said
+    stopped = re.search(r"stopped with (\w+)", said)
+    assert not stopped or stopped[1] in words, said
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda n: n.parts[-3])
+def test_every_exercise_has_three_wrong_answers(notebook):
+    exercises = re.findall(
+        r'with exercise\(\\"([\d.]+)\\"\)', notebook.read_text("utf-8")
+    )
+    counts = Counter(p.values[1] for p in WRONG if p.values[0] == notebook)
+    assert counts.keys() == set(exercises)
+    assert min(counts.values()) >= 3
