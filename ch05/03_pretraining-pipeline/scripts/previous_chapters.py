@@ -101,10 +101,12 @@ def check_config(cfg: dict, **more: object) -> dict:
     require(C % H == 0, f"emb_dim={C} cannot be shared by n_heads={H}")
     require(0 <= rate < 1, f"drop_rate={rate!r} is not in [0, 1)")
     for key, kind in {"qkv_bias": bool, "tie_weights": bool, **more}.items():
-        value = cfg.get(key, False)                     # tie_weights: may lack
-        good = type(value) is kind if isinstance(kind, type) else kind(value)
-        require(good, f"{key}={value!r} is not a "
-                f"{getattr(kind, '__name__', 'good value')}")
+        value = cfg.get(key, False)                     # tie_weights may lack
+        if isinstance(kind, type):
+            good, kind = type(value) is kind, kind.__name__
+        else:
+            good, kind = kind(value), "value that works"
+        require(good, f"{key}={value!r} is no {kind}")
     return dict(cfg)
 
 
