@@ -30,7 +30,6 @@ from typing import Any
 import export
 import pytest
 import run_notebooks
-from scratch_llm import storyworld
 
 ROOT = Path(__file__).resolve().parent
 SHARED = ROOT / "shared"
@@ -220,12 +219,6 @@ def notebook_names() -> Callable[[Path | str], dict]:
     absent. The same path returns the same dict: do not change it.
     """
     return lambda path: define_all(Path(path).resolve())
-
-
-@pytest.fixture(scope="session")
-def world() -> ModuleType:
-    """The story world, as the scripts know it."""
-    return storyworld
 
 
 @pytest.fixture(scope="module")
