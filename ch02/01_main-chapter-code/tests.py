@@ -189,7 +189,7 @@ def letters(n: int) -> str:
 def test_a_very_long_piece_does_not_hang(ours, gpt2, text):
     start = time.perf_counter()
     ids = ours.encode_ordinary(text)
-    assert time.perf_counter() - start < 20    # quadratic: an hour
+    assert time.perf_counter() - start < 20  # quadratic: an hour
     assert ids == gpt2.encode_ordinary(text)
 
 
@@ -326,7 +326,7 @@ def test_vocab_size_is_exact_or_too_small_or_stops(text_data):
     assert text_data.train_bpe(STORY, 700).n_vocab == 700
     assert text_data.train_bpe(STORY, 257).n_vocab == 257
     assert text_data.train_bpe("", 300).n_vocab == 257
-    assert text_data.train_bpe("abab", 300).n_vocab == 258   # then no pairs
+    assert text_data.train_bpe("abab", 300).n_vocab == 258  # then no pairs
     with pytest.raises(ValueError, match="vocab_size=256"):
         text_data.train_bpe(STORY, 256)
 
@@ -344,7 +344,7 @@ def test_training_touches_little(text_data):
     for piece, n in zip(table.pieces, table.times, strict=True):
         for pair in itertools.pairwise(piece):
             pairs["".join(pair)] += n
-    assert pairs == +table.count       # repaired counts are true counts
+    assert pairs == +table.count  # repaired counts are true counts
 
 
 def test_training_is_fast_enough(text_data):
