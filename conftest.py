@@ -6,8 +6,8 @@ two processes share the files. Everything works without it too, for one
 notebook (`pytest ch03/01_main-chapter-code/ch03.ipynb`), and from a chapter's
 folder (`python -m pytest tests.py -v`, `python tests.py`).
 
-The fixtures `load_module`, `notebook_names`, `world`, `clean_imports` and
-`check_exercise` are for the chapters' tests.py; each says below what it does.
+The fixtures `notebook_names` and `check_exercise` are for the chapters' tests;
+each says below what it does.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import contextlib
 import functools
 import importlib
 import io
+import json
 import os
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,15 +30,15 @@ from typing import Any
 import export
 import pytest
 import run_notebooks
-from scratch_llm import storyworld
 
 ROOT = Path(__file__).resolve().parent
 SHARED = ROOT / "shared"
 
+# What each file took when it was last recorded, by
+#     pytest --record-seconds
 # Two processes finish sooner when neither is left with a long file at the
-# end: these are handed out first, in this order.
-LONGEST_FIRST = [f"ch{chapter}.ipynb" for chapter in ("05", "07", "06")]
-LONGEST_FIRST += ["ch04.ipynb", "ch02.ipynb", "ch03.ipynb", "tests.py"]
+# end, so the longest are handed out first.
+RECORDED = SHARED / "tests" / "seconds.json"
 
 
 # ---- Each folder is a world of its own ------------------------------------
@@ -69,6 +70,21 @@ def enter(folder: Path) -> None:
     sys.modules.update(WORLDS.get(folder, {}))
     sys.path.insert(0, str(folder))
     here = folder
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Be in another folder for a while, as its notebooks are."""
+    before, where, path = here, os.getcwd(), sys.path[:]
+    enter(folder)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(where)
+        if before is not None:
+            enter(before)
+        sys.path[:] = path
 
 
 def is_of_a_chapter(module: ModuleType) -> bool:
@@ -130,12 +146,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.nbval_sanitize_with = str(SHARED / "nbval.cfg")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-seconds",
+        action="store_true",
+        help=f"store what each file took in {RECORDED.name}",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, if two processes share them."""
+    seconds = json.loads(RECORDED.read_text("utf-8"))
 
-    def rank(item: pytest.Item) -> int:
-        known = item.path.name in LONGEST_FIRST
-        return LONGEST_FIRST.index(item.path.name) if known else 99
+    def rank(item: pytest.Item) -> float:
+        return -seconds.get(item.nodeid.split("::")[0], 30)
 
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=rank)
@@ -154,24 +178,33 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("seconds per file")
     for name, seconds in sorted(SECONDS.items(), key=lambda pair: -pair[1]):
         terminalreporter.write_line(f"{seconds:8.1f} s  {name}")
+    if terminalreporter.config.option.record_seconds:
+        old = json.loads(RECORDED.read_text("utf-8"))
+        new = old | {name: round(took) for name, took in SECONDS.items()}
+        kept = {name: new[name] for name in new if (ROOT / name).exists()}
+        text = json.dumps(kept, indent=1, sort_keys=True)
+        export.write_text(RECORDED, text + "\n")
 
 
 # ---- Fixtures ------------------------------------------------------------
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_windows() -> None:
+    """Figures that tests draw go nowhere, on every platform."""
+    with contextlib.suppress(ImportError):
+        import matplotlib
+
+        matplotlib.use("Agg")
+
+
 @pytest.fixture(scope="session")
 def load_module() -> Callable[[Path | str, str], ModuleType]:
     """`load_module(folder, name)`: the module folder/name.py."""
-    use_no_windows()
 
     def load(folder: Path | str, name: str) -> ModuleType:
-        before = here
-        enter(Path(folder).resolve())
-        try:
+        with inside(Path(folder).resolve()):
             return importlib.import_module(name)
-        finally:
-            if before is not None:
-                enter(before)
 
     return load
 
@@ -185,14 +218,7 @@ def notebook_names() -> Callable[[Path | str], dict]:
     cannot be defined so, because it needs the result of another cell, is
     absent. The same path returns the same dict: do not change it.
     """
-    use_no_windows()
     return lambda path: define_all(Path(path).resolve())
-
-
-@pytest.fixture(scope="session")
-def world() -> ModuleType:
-    """The story world, as the scripts know it."""
-    return storyworld
 
 
 @pytest.fixture(scope="module")
@@ -217,22 +243,14 @@ def check_exercise() -> Callable[[Path | str, str, str], str]:
     accepts the notebook's own solution in the same way, so a check that
     rejects everything cannot pass for a good one.
     """
-    use_no_windows()
     return check_answer
-
-
-def use_no_windows() -> None:
-    """Figures that tests draw go nowhere, on every platform."""
-    with contextlib.suppress(ImportError):
-        import matplotlib
-
-        matplotlib.use("Agg")
 
 
 @functools.cache
 def define_all(path: Path) -> dict:
     """All that a notebook defines."""
-    with Notebook(path) as notebook:
+    notebook = Notebook(path)
+    with inside(path.parent):
         for source in notebook.sources:
             notebook.define(source)
     return notebook.names
@@ -256,7 +274,8 @@ def prove_solvable(path: Path, number: str) -> None:
 
 def run_exercise(path: Path, number: str, wrong: str) -> str:
     """Run one exercise of a notebook; return what its check cell prints."""
-    with Notebook(path) as notebook:
+    notebook = Notebook(path)
+    with inside(path.parent):
         first, learners, last = find_exercise(notebook, number)
         for source in notebook.sources[:first]:
             notebook.define(source)
@@ -286,7 +305,7 @@ def find_exercise(notebook: Notebook, number: str) -> tuple[int, int, int]:
 
 
 class Notebook:
-    """A notebook's code cells, run in this process and in its folder."""
+    """A notebook's code cells, run in this process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -296,24 +315,12 @@ class Notebook:
         sys.modules[module.__name__] = module  # dataclasses look there
         self.names = module.__dict__
 
-    def __enter__(self) -> Notebook:
-        self.stack = contextlib.ExitStack()
-        self.stack.callback(os.chdir, os.getcwd())
-        self.stack.callback(sys.path.__setitem__, slice(None), sys.path[:])
-        self.stack.callback(enter, here)
-        enter(self.path.parent)
-        os.chdir(self.path.parent)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stack.close()
-
     def define(self, source: str) -> None:
         """Execute the imports, definitions and constants of a cell."""
-        for node in ast.parse(source).body if is_python(source) else []:
-            if export.is_import(node) or extends_path(node):
+        for node in parse(source).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
                 self.execute(ast.unparse(node))
-            elif export.is_definition(node):
+            elif is_definition(node):
                 with contextlib.suppress(NameError):
                     self.execute(ast.unparse(node))
 
@@ -321,20 +328,22 @@ class Notebook:
         """Execute a cell without magics; return what it prints."""
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            if is_python(source):
-                exec(compile(source, self.path.name, "exec"), self.names)
+            tree = parse(source)
+            exec(compile(tree, self.path.name, "exec"), self.names)
         return printed.getvalue()
 
 
-def is_python(source: str) -> bool:
-    """Whether a cell is plain Python, without magics."""
+def parse(source: str) -> ast.Module:
+    """A cell's syntax tree; an empty one if it is no plain Python."""
     try:
-        ast.parse(source)
+        return ast.parse(source)
     except SyntaxError:
-        return False
-    return True
+        return ast.Module([], [])
 
 
-def extends_path(node: ast.stmt) -> bool:
-    """`sys.path.append(...)`, which imports may need."""
-    return export.is_lesson_only(node) and "sys.path" in ast.unparse(node)
+def is_definition(node: ast.stmt) -> bool:
+    """A function, a class, or a constant that no work is needed for."""
+    calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
+    cheap = {ast.unparse(call.func) for call in calls} <= {"dict", "range"}
+    is_block = isinstance(node, export.BLOCK)
+    return bool(export.bound_names(node)) and (is_block or cheap)

@@ -6,9 +6,9 @@
 
 Each notebook runs top to bottom in a fresh kernel, in its own folder, in the
 environment that the tests use, one kernel at a time. Stored is what a reader
-sees and pytest compares: counts 1..n, streams merged, tags kept, all other
-metadata dropped. A notebook that fails, that writes to stderr, or that shows
-what cannot be stored is left as it was, and the cell is named.
+sees and pytest compares: counts 1..n, streams merged; of the metadata only
+tags and that a cell is folded. A notebook that fails, that writes to stderr,
+or that shows what cannot be stored is left as it was, and the cell is named.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ import time
 from pathlib import Path
 
 from export import (
-    FORM,
     ROOT,
-    NotANotebook,
     dump_notebook,
+    kept_metadata,
     read_notebook,
     write_text,
 )
@@ -50,7 +49,6 @@ UNSET = ("PYTHONHASHSEED", "FORCE_COLOR", "CLICOLOR_FORCE", "MPLBACKEND")
 STORED = {"text/plain", "text/html", "text/latex", "text/markdown"}
 STORED |= {"image/png"}
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 FRAME = re.compile(r"Cell In\[(\d+)\], line (\d+)")
 
 
@@ -64,113 +62,77 @@ def set_environment() -> None:
     for name in UNSET:
         os.environ.pop(name, None)
     if not os.environ.get("SCRATCH_LLM_DEVICE", "").startswith("cuda"):
-        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
-class NotebookError(Exception):
-    """A cell that cannot be stored: its number and the reason."""
-
-    def __init__(self, number: int, reason: str) -> None:
-        super().__init__(f"cell {number}: {reason}")
-
-
 # ---- The normal form -----------------------------------------------------
 
 
-def normalise(notebook: dict) -> dict:
-    """The notebook with nothing in it that a reader or a test ignores."""
-    cells, ids, number = [], set(), 0
-    for position, cell in enumerate(notebook["cells"]):
-        tags = cell["metadata"].get("tags")
-        new = {
-            "cell_type": cell["cell_type"],
-            "id": unique_id(cell, position, ids),
-            "metadata": {"tags": tags} if tags else {},
-            "source": cell["source"],
-        }
-        if cell["cell_type"] == "code":
+def normalise(cells: list) -> list:
+    """The cells with nothing in them that a reader or a test ignores.
+
+    Raises ValueError with the cell if it shows what cannot be compared.
+    """
+    ids, number = set(), 0
+    for position, cell in enumerate(cells):
+        cell.metadata = kept_metadata(cell)
+        name = cell.get("id", "")
+        if not re.fullmatch(r"[\w-]{1,64}", name, re.ASCII) or name in ids:
+            text = f"{position} {cell.source}".encode()
+            cell.id = hashlib.sha256(text).hexdigest()[:12]
+        ids.add(cell.id)
+        if cell.cell_type == "code":
             number += 1
-            ran = cell.get("execution_count") is not None
-            new["execution_count"] = number if ran else None
-            new["outputs"] = normal_outputs(cell, number)
-        cells.append(new)
-    return FORM | {"cells": cells}
+            try:
+                normalise_code(cell, number)
+            except ValueError as error:
+                raise ValueError(f"cell {number}: {error}") from error
+    return cells
 
 
-def unique_id(cell: dict, position: int, taken: set[str]) -> str:
-    """The cell's id if it is valid and new, else one made of its text."""
-    name = cell.get("id", "")
-    if not CELL_ID.fullmatch(name) or name in taken:
-        text = f"{position} {cell['source']}"
-        name = hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
-    taken.add(name)
-    return name
-
-
-def normal_outputs(cell: dict, number: int) -> list[dict]:
-    """A cell's outputs: merged, cleaned, and known to be comparable."""
-    outputs: list[dict] = []
-    for output in cell["outputs"]:
-        kind = output["output_type"]
+def normalise_code(cell: dict, number: int) -> None:
+    """Merge and clean a code cell's outputs, and count it."""
+    outputs = []
+    for output in cell.outputs:
+        kind = output.output_type
         if kind == "stream":
-            add_stream(outputs, output, number)
+            if output.name != "stdout":
+                line = output.text.strip().splitlines()[-1:]
+                raise ValueError(f"writes to stderr: {line}")
+            if outputs and outputs[-1].output_type == "stream":
+                outputs[-1].text += output.text
+                continue
         elif kind == "error":
-            outputs.append(normal_error(cell, output))
+            clean_error(output, cell)
         else:
-            outputs.append(normal_display(output, number))
-    return outputs
+            if strange := sorted(set(output.data) - STORED):
+                text = f"shows {strange[0]}, which is not comparable"
+                raise ValueError(f"{text}: show text or a PNG")
+            if "image/png" in output.data:
+                output.data["image/png"] = output.data["image/png"].strip()
+            output.metadata = {}
+            if kind == "execute_result":
+                output.execution_count = number
+        outputs.append(output)
+    cell.outputs = outputs
+    if cell.execution_count is not None:
+        cell.execution_count = number
 
 
-def add_stream(outputs: list[dict], output: dict, number: int) -> None:
-    """Append printed text, to the stream before it if there is one."""
-    if output["name"] != "stdout":
-        line = output["text"].strip().splitlines()[-1:]
-        raise NotebookError(number, f"writes to stderr: {line}")
-    if outputs and outputs[-1]["output_type"] == "stream":
-        outputs[-1]["text"] += output["text"]
-        return
-    outputs.append(
-        {"name": "stdout", "output_type": "stream", "text": output["text"]}
-    )
-
-
-def normal_display(output: dict, number: int) -> dict:
-    """A shown value or figure, without metadata."""
-    strange = sorted(set(output["data"]) - STORED)
-    if strange:
-        raise NotebookError(
-            number, f"shows {strange[0]}, not comparable: show text or a PNG"
-        )
-    data = dict(output["data"])
-    if "image/png" in data:
-        data["image/png"] = data["image/png"].strip()
-    new = {"output_type": output["output_type"], "data": data, "metadata": {}}
-    if output["output_type"] == "execute_result":
-        new["execution_count"] = number
-    return new
-
-
-def normal_error(cell: dict, output: dict) -> dict:
+def clean_error(output: dict, cell: dict) -> None:
     """A deliberate error: name, message, and the lines of cells it passed."""
-    name, message = output["ename"], ANSI.sub("", output["evalue"])
-    heading = f"{name:<42}Traceback (most recent call last)"
-    trace = ANSI.sub("", "\n".join(output["traceback"]))
-    count = str(cell.get("execution_count"))
-    lines = cell["source"].splitlines()
-    frames = []
-    for where, line in FRAME.findall(trace):
-        frames.append(f"Cell In[{where}], line {line}")
-        if where == count and int(line) <= len(lines):
-            frames[-1] += f"\n----> {line} {lines[int(line) - 1].strip()}"
-    return {
-        "output_type": "error",
-        "ename": name,
-        "evalue": message,
-        "traceback": [heading, *frames, f"{name}: {message}"],
-    }
+    output.evalue = ANSI.sub("", output.evalue)
+    trace = [f"{output.ename:<42}Traceback (most recent call last)"]
+    lines = cell.source.splitlines()
+    seen = ANSI.sub("", "\n".join(output.traceback))
+    for where, line in FRAME.findall(seen):
+        frame = f"Cell In[{where}], line {line}"
+        if where == str(cell.execution_count) and int(line) <= len(lines):
+            frame += f"\n----> {line} {lines[int(line) - 1].strip()}"
+        trace.append(frame)
+    output.traceback = [*trace, f"{output.ename}: {output.evalue}"]
 
 
 # ---- Running -------------------------------------------------------------
@@ -178,28 +140,20 @@ def normal_error(cell: dict, output: dict) -> dict:
 
 def all_notebooks(root: Path = ROOT) -> list[Path]:
     """Every notebook of the course, in order."""
-    return [
-        path
-        for path in sorted(root.glob("ch*/**/*.ipynb"))
-        if ".ipynb_checkpoints" not in path.parts
-    ]
+    found = sorted(root.glob("ch*/**/*.ipynb"))
+    return [path for path in found if ".ipynb_checkpoints" not in path.parts]
 
 
-def show_path(path: Path) -> str:
-    """The path from the course's root, or as given if it is elsewhere."""
-    path = path.resolve()
-    if path.is_relative_to(ROOT):
-        path = path.relative_to(ROOT)
-    return path.as_posix()
+def execute(path: Path, timeout: float) -> str:
+    """Run a notebook in a fresh kernel; return its text in normal form.
 
-
-def start_client(notebook: dict, folder: Path, timeout: float):
-    """A client that runs the notebook with this Python, in that folder."""
-    import nbformat
+    Raises ValueError with the cell and the reason.
+    """
     from ipykernel.kernelspec import RESOURCES, get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellControlSignal, DeadKernelError
 
     class ThisPython(AsyncKernelManager):
         """Whatever other kernels the machine has, use our own."""
@@ -208,60 +162,43 @@ def start_client(notebook: dict, folder: Path, timeout: float):
         def kernel_spec(self) -> KernelSpec:
             return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
 
-    return NotebookClient(
-        nbformat.from_dict(notebook),
+    book = read_notebook(path)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    for cell in code:
+        cell.outputs, cell.execution_count = [], None
+    normalise(book.cells)
+    if empty := [
+        i for i, cell in enumerate(code, 1) if not cell.source.strip()
+    ]:
+        raise ValueError(f"cell {empty[0]}: is empty: delete it")
+    started: list[str] = []
+    client = NotebookClient(
+        book,
         timeout=timeout,
         kernel_manager_class=ThisPython,
-        kernel_name="python3",
         record_timing=False,
-        resources={"metadata": {"path": str(folder)}},
-    )
-
-
-def execute(path: Path, timeout: float) -> dict:
-    """Run a notebook in a fresh kernel; return it in normal form.
-
-    Raises NotebookError with the cell and the reason.
-    """
-    from nbclient.exceptions import CellControlSignal, DeadKernelError
-
-    notebook = read_notebook(path)
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            cell["outputs"], cell["execution_count"] = [], None
-    client = start_client(normalise(notebook), path.parent, timeout)
-    started: list[int] = []
-    client.on_cell_execute = lambda cell, cell_index: started.append(
-        cell_index
+        resources={"metadata": {"path": str(path.parent)}},
+        on_cell_execute=lambda cell, cell_index: started.append(cell.id),
     )
     try:
         client.execute(stderr=subprocess.DEVNULL)
     except (CellControlSignal, DeadKernelError) as error:
-        cells = client.nb.cells[: started[-1] + 1] if started else []
-        number = sum(cell.cell_type == "code" for cell in cells)
-        raise NotebookError(number, ANSI.sub("", str(error))) from error
-    return normalise(client.nb)
-
-
-def unexecuted(notebook: dict) -> list[int]:
-    """Numbers of the code cells that nbval would pass without a look."""
-    code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
-    return [
-        number
-        for number, cell in enumerate(code, start=1)
-        if cell.get("execution_count") is None
-    ]
+        number = [cell.id for cell in code].index(started[-1]) + 1
+        text = ANSI.sub("", str(error))
+        raise ValueError(f"cell {number}: {text}") from error
+    return dump_notebook(normalise(book.cells))
 
 
 def check_stored(path: Path) -> str:
     """What is wrong with the stored form, '' if nothing. Executes nothing."""
     try:
-        notebook = normalise(read_notebook(path))
-    except (NotebookError, NotANotebook) as error:
+        cells = normalise(read_notebook(path).cells)
+    except ValueError as error:
         return str(error)
-    if unexecuted(notebook):
-        return f"{len(unexecuted(notebook))} cells were never executed"
-    if dump_notebook(notebook) != path.read_text(encoding="utf-8"):
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    if missing := sum(cell.execution_count is None for cell in code):
+        return f"{missing} cells were never executed"
+    if dump_notebook(cells).encode("utf-8") != path.read_bytes():
         return "not stored in the normal form"
     return ""
 
@@ -269,21 +206,16 @@ def check_stored(path: Path) -> str:
 def run_one(path: Path, timeout: float) -> str:
     """Execute and store one notebook; return what is wrong."""
     try:
-        notebook = execute(path, timeout)
-        if unexecuted(notebook):
-            return f"cells {unexecuted(notebook)} are empty: delete them"
-    except (NotebookError, NotANotebook) as error:
+        text = execute(path, timeout)
+    except ValueError as error:
         return str(error)
-    text = dump_notebook(notebook)
     if path.read_bytes() != text.encode("utf-8"):
         write_text(path, text)
     return ""
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Execute notebooks and store their outputs."
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("notebooks", nargs="*", type=Path, help="default: all")
     add("--check", action="store_true", help="only look at the stored form")
@@ -294,16 +226,16 @@ def main(argv: list[str] | None = None) -> int:
     set_environment()
     failed = 0
     for path in args.notebooks or all_notebooks():
-        start = time.perf_counter()
-        if args.check:
-            problem = check_stored(path)
-        else:
-            problem = run_one(path.resolve(), args.timeout)
+        start, path = time.perf_counter(), path.resolve()
+        look = check_stored(path) if args.check else None
+        problem = run_one(path, args.timeout) if look is None else look
         seconds = time.perf_counter() - start
         failed += bool(problem)
-        print(f"{show_path(path)}  {seconds:.1f} s", flush=True)
+        inside = path.is_relative_to(ROOT)
+        name = (path.relative_to(ROOT) if inside else path).as_posix()
+        print(f"{name}  {seconds:.1f} s", flush=True)
         if problem:
-            print(f"{show_path(path)}, {problem}", file=sys.stderr)
+            print(f"{name}, {problem}", file=sys.stderr)
     return 1 if failed else 0
 
 

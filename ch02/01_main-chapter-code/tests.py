@@ -1,4 +1,4 @@
-"""Chapter 2: tokenizers, the loader and the exercises keep their promises.
+"""Chapter 2: tokenizers and the loader keep their promises.
 
 Run from anywhere: `pytest`, `python -m pytest tests.py -v`, `python tests.py`.
 The oracles are tiktoken and Hugging Face's tokenizers; random texts come from
@@ -26,7 +26,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 HERE = Path(__file__).resolve().parent
-EXERCISES = HERE / "exercise-solutions.ipynb"
 EOT = "<|endoftext|>"
 STORY = (HERE / "small-story.txt").read_text(encoding="utf-8")
 BYTES = {bytes([value]): value for value in range(256)}
@@ -190,7 +189,7 @@ def letters(n: int) -> str:
 def test_a_very_long_piece_does_not_hang(ours, gpt2, text):
     start = time.perf_counter()
     ids = ours.encode_ordinary(text)
-    assert time.perf_counter() - start < 20    # quadratic: an hour
+    assert time.perf_counter() - start < 20  # quadratic: an hour
     assert ids == gpt2.encode_ordinary(text)
 
 
@@ -327,7 +326,7 @@ def test_vocab_size_is_exact_or_too_small_or_stops(text_data):
     assert text_data.train_bpe(STORY, 700).n_vocab == 700
     assert text_data.train_bpe(STORY, 257).n_vocab == 257
     assert text_data.train_bpe("", 300).n_vocab == 257
-    assert text_data.train_bpe("abab", 300).n_vocab == 258   # then no pairs
+    assert text_data.train_bpe("abab", 300).n_vocab == 258  # then no pairs
     with pytest.raises(ValueError, match="vocab_size=256"):
         text_data.train_bpe(STORY, 256)
 
@@ -345,7 +344,7 @@ def test_training_touches_little(text_data):
     for piece, n in zip(table.pieces, table.times, strict=True):
         for pair in itertools.pairwise(piece):
             pairs["".join(pair)] += n
-    assert pairs == +table.count       # repaired counts are true counts
+    assert pairs == +table.count  # repaired counts are true counts
 
 
 def test_training_is_fast_enough(text_data):
@@ -593,144 +592,6 @@ def test_text_goes_through_the_tokenizer(text_data, own, gpt2):
         inputs, _ = next(iter(loader))
         ids = used.encode(text, allowed_special={EOT})
         assert inputs[0].tolist() == ids[:16] and used.eot_token in ids
-
-
-# ---- Exercises reject wrong answers --------------------------------------
-
-WRONG = {
-    ("2.1", "drops the spaces", "joined"): """
-        def lossless_words(text): return WORD.findall(text)""",
-    ("2.1", "single characters", "two parts"): """
-        def lossless_words(text): return list(text)""",
-    ("2.1", "space behind the word", "front"): r"""
-        def lossless_words(text):
-            return regex.findall(r"\w+\s*|[^\w\s]\s*|\s+", text)""",
-    ("2.1", "drops the space at the end", "joined"): r"""
-        def lossless_words(text):
-            return regex.findall(r"\s*\w+|\s*[^\w\s]", text)""",
-    ("2.2", "share of known words", "known words"): """
-        def unknown_share(known, text):
-            v = set(WORD.findall(known)); w = WORD.findall(text)
-            return sum(x in v for x in w) / len(w)""",
-    ("2.2", "letters instead of words", "compare words"): """
-        def unknown_share(known, text):
-            w = WORD.findall(text)
-            return sum(x not in known for x in w) / len(w)""",
-    ("2.2", "different words", "repetitions"): """
-        def unknown_share(known, text):
-            w = set(WORD.findall(text))
-            return len(w - set(WORD.findall(known))) / len(w)""",
-    ("2.2", "case folded", "two words"): """
-        def unknown_share(known, text):
-            v = set(WORD.findall(known.lower()))
-            w = WORD.findall(text.lower())
-            return sum(x not in v for x in w) / len(w)""",
-    ("2.3", "latin-1", "needs two"): """
-        def utf8_bytes(code_point): return [code_point]""",
-    ("2.3", "no mark on later bytes", "bits 10"): """
-        def utf8_bytes(code_point):
-            if code_point < 128: return [code_point]
-            return [192 | code_point >> 6, code_point & 63]""",
-    ("2.3", "two bytes at most", "2048"): """
-        def utf8_bytes(code_point):
-            if code_point < 128: return [code_point]
-            return [192 | code_point >> 6, 128 | code_point & 63]""",
-    ("2.3", "lowest bits first", "bits 10"): """
-        def utf8_bytes(code_point):
-            return list(chr(code_point).encode())[::-1]""",
-    ("2.4", "trusts the top entry", "promised 9"): """
-        def pop_best(heap, count):
-            return heappop(heap)[1] if heap else None""",
-    ("2.4", "throws old entries away", "corrected"): """
-        def pop_best(heap, count):
-            while heap:
-                n, pair = heappop(heap)
-                if count[pair] == -n: return pair""",
-    ("2.4", "returns a pair that is gone", "gone"): """
-        def pop_best(heap, count):
-            while heap:
-                n, pair = heappop(heap)
-                if count[pair] == -n: return pair
-                heappush(heap, (-count[pair], pair))""",
-    ("2.4", "corrects with the wrong sign", "highest"): """
-        def pop_best(heap, count):
-            while heap:
-                n, pair = heappop(heap)
-                if abs(n) == count[pair] and n < 0: return pair
-                if count[pair]: return "xy" """,
-    ("2.5", "from left to right", "before 'ab'"): """
-        def encode_by_rank(piece, ranks):
-            parts = [piece[i:i + 1] for i in range(len(piece))]
-            i = 0
-            while i < len(parts) - 1:
-                if parts[i] + parts[i + 1] in ranks:
-                    parts[i:i + 2] = [parts[i] + parts[i + 1]]; i = 0
-                else:
-                    i += 1
-            return [ranks[p] for p in parts]""",
-    ("2.5", "longest match", "before 'ab'"): """
-        def encode_by_rank(piece, ranks):
-            ids = []
-            while piece:
-                n = max(k for k in range(1, len(piece) + 1)
-                        if piece[:k] in ranks)
-                ids.append(ranks[piece[:n]]); piece = piece[n:]
-            return ids""",
-    ("2.5", "one merge only", "go on"): """
-        def encode_by_rank(piece, ranks):
-            parts = [piece[i:i + 1] for i in range(len(piece))]
-            found = [(ranks[a + b], i) for i, (a, b) in enumerate(
-                zip(parts, parts[1:])) if a + b in ranks]
-            if found:
-                i = min(found)[1]
-                parts[i:i + 2] = [parts[i] + parts[i + 1]]
-            return [ranks[p] for p in parts]""",
-    ("2.5", "whole piece looked up", "longest match"): """
-        def encode_by_rank(piece, ranks):
-            if piece in ranks: return [ranks[piece]]
-            return merge_short(piece, ranks)""",
-    ("2.5", "no merge at all", "token 256"): """
-        def encode_by_rank(piece, ranks): return list(piece)""",
-    ("2.6", "leaves the tail", "tail"): """
-        def all_starts(n, context_length, stride):
-            return list(range(0, n - context_length, stride))""",
-    ("2.6", "runs over the end", "after the last"): """
-        def all_starts(n, context_length, stride):
-            return list(range(0, n - 1, stride))""",
-    ("2.6", "the last window twice", "twice"): """
-        def all_starts(n, context_length, stride):
-            last = n - context_length - 1
-            return [*range(0, last + 1, stride), last]""",
-    ("2.6", "one step short", "tail"): """
-        def all_starts(n, context_length, stride):
-            last = n - context_length - 2
-            return sorted({*range(0, last + 1, stride), last})[:2]""",
-    ("2.7", "tokens per character", "not its bytes"): """
-        def characters_per_token(train_text, text, size):
-            t = train_bpe(train_text, size)
-            return len(t.encode_ordinary(text)) / len(text)""",
-    ("2.7", "bytes per token", "not its bytes"): """
-        def characters_per_token(train_text, text, size):
-            t = train_bpe(train_text, size)
-            return len(text.encode()) / len(t.encode_ordinary(text))""",
-    ("2.7", "trained on the wrong text", "one token"): """
-        def characters_per_token(train_text, text, size):
-            t = train_bpe(text, size)
-            return len(text) / len(t.encode_ordinary(text))""",
-}
-
-@pytest.mark.parametrize(
-    ("number", "fault", "hint"), WRONG, ids=[f"{n} {f}" for n, f, _ in WRONG]
-)
-def test_wrong_answers_are_rejected(check_exercise, number, fault, hint):
-    said = check_exercise(EXERCISES, number, WRONG[number, fault, hint])
-    assert "not yet" in said and hint in said, said
-
-
-def test_every_exercise_has_three_wrong_answers():
-    numbers = Counter(number for number, _, _ in WRONG)
-    assert set(numbers) == {f"2.{n}" for n in range(1, 8)}
-    assert min(numbers.values()) >= 3
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from previous_chapters import gpt2_encoding, merge_heads, split_heads
+from scratch_llm.cli import ShortParser
 from scratch_llm.fast import all_cores, attention
 from torch import Tensor, nn
 
@@ -45,10 +46,12 @@ def check_config(cfg: dict, **more: object) -> dict:
     require(C % H == 0, f"emb_dim={C} cannot be shared by n_heads={H}")
     require(0 <= rate < 1, f"drop_rate={rate!r} is not in [0, 1)")
     for key, kind in {"qkv_bias": bool, "tie_weights": bool, **more}.items():
-        value = cfg.get(key, False)                     # tie_weights: may lack
-        good = type(value) is kind if isinstance(kind, type) else kind(value)
-        require(good, f"{key}={value!r} is not a "
-                f"{getattr(kind, '__name__', 'good value')}")
+        value = cfg.get(key, False)                     # tie_weights may lack
+        if isinstance(kind, type):
+            good, kind = type(value) is kind, kind.__name__
+        else:
+            good, kind = kind(value), "value that works"
+        require(good, f"{key}={value!r} is no {kind}")
     return dict(cfg)
 
 
@@ -334,7 +337,7 @@ def generate_tokens(
     def write(ids: Tensor) -> Iterator[Tensor]:
         room = min(most, ids.shape[1] + max_new_tokens)
         cache = model.new_cache(len(ids), room) if use_cache else None
-        done = torch.zeros_like(ids[:, :1], dtype=torch.bool)# (B, 1)
+        done = torch.zeros_like(ids[:, :1], dtype=torch.bool)  # (B, 1)
         with eval_mode(model), all_cores(model):
             for _ in range(max_new_tokens):
                 window = ids[:, -most:]
@@ -386,11 +389,9 @@ def pick_device(name: str | None = None) -> torch.device:
 
 def read_options(argv: list[str] | None) -> argparse.Namespace:
     """The command line of gpt.py; a mistake in it is told in one line."""
-    parser = argparse.ArgumentParser(
+    parser = ShortParser(
         prog="gpt.py", description="Build a GPT that has learned nothing "
         "yet, count its parameters and let it write.")
-    parser.error = lambda message: parser.exit(
-        2, f"gpt.py: error: {message}\n")
     add = parser.add_argument
     add("--prompt", default="Hello, I am", help="text to go on from")
     add("--config", default="tiny", help="tiny (bytes) or a size of GPT-2",

@@ -8,8 +8,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 
-EXERCISES: dict[str, bool] = {}    # number -> solved
+EXERCISES: dict[str, bool] = {}  # number -> solved
 
 
 @contextmanager
@@ -19,13 +20,27 @@ def exercise(number: str) -> Iterator[None]:
     try:
         yield
         EXERCISES[number], verdict = True, "solved"
-    except NotImplementedError:
-        pass
-    except AssertionError as why:
-        verdict = f"not yet - {why}"
     except Exception as why:
-        verdict = f"not yet - {type(why).__name__}: {why}"
+        if not isinstance(why, NotImplementedError) or str(why):
+            verdict = f"not yet - {explain(why)}"
     print(f"Exercise {number}: {verdict}")
+
+
+def explain(why: Exception) -> str:
+    """A check's verdict, or which code stopped before there was one."""
+    if isinstance(why, AssertionError) and str(why):
+        return str(why)
+    told = f"{type(why).__name__}: {why}".removesuffix(": ")
+    _, (check, _), *calls = walk_tb(why.__traceback__)
+    for frame, line in reversed(calls):
+        in_a_cell = frame.f_globals is check.f_globals
+        if in_a_cell and frame.f_code not in check.f_code.co_consts:
+            where = f"line {line}, in {frame.f_code.co_name}"
+            return f"your code stopped with {told} ({where})"
+    return (
+        f"the check stopped with {told}: has your cell run, and does it "
+        "return what it should?"
+    )
 
 
 def exercise_report() -> None:

@@ -6,14 +6,12 @@ lesson needs them to be right: take them away and only the time changes.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-@cache
 def parts(rows: int) -> int:
     """Into how many equal parts a matrix is cut: 8, or the next that fits."""
     return next((n for n in range(8, 65) if rows % n == 0), 1)
@@ -30,7 +28,7 @@ class SplitLinear(nn.Linear):
         C = self.in_features
         if x.numel() != C:
             return super().forward(x)
-        n = parts(self.out_features)
+        n = self.parts
         row = x.reshape(1, 1, C).expand(n, 1, C)
         cut = self.weight.view(n, -1, C).mT  # (n, C, out / n)
         if self.bias is None:
@@ -59,6 +57,7 @@ def all_cores(model: nn.Module) -> Iterator[None]:
     layers = [layer for layer in model.modules() if gains(layer)]
     for layer in layers:
         layer.__class__ = SplitLinear
+        layer.parts = parts(layer.out_features)
         layer.contexts = getattr(layer, "contexts", 0) + 1
     try:
         yield
@@ -67,7 +66,7 @@ def all_cores(model: nn.Module) -> Iterator[None]:
             layer.contexts -= 1
             if not layer.contexts:
                 layer.__class__ = nn.Linear
-                del layer.contexts
+                del layer.contexts, layer.parts
 
 
 def attention(
