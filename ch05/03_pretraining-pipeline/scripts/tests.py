@@ -136,9 +136,9 @@ def test_gpt2_files_go_through_the_loader_of_the_lesson(gpt2, capsys):
         (
             "load_pytorch_weights",
             ["cut.safetensors"],
-            "not a whole safetensors",
+            "not a whole file",
         ),
-        ("load_pytorch_weights", ["foreign.pth"], "not a whole PyTorch file"),
+        ("load_pytorch_weights", ["foreign.pth"], "not a whole file"),
         ("load_pytorch_weights", ["other.pth"], "no state dict"),
         ("load_pytorch_weights", ["text.txt"], "text.txt"),
         (

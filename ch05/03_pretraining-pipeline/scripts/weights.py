@@ -5,17 +5,18 @@ draw them.
 """
 #| needs ch05/02_alternative-weight-loading
 
+import contextlib
 import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import previous_chapters as pc
+import tiktoken
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from scratch_llm.cli import ShortParser
 from scratch_llm.download import GPT2
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class OpenedModel:
 
     name: str
     model: nn.Module
-    tokenizer: Any | None = None  # a tiktoken.Encoding
+    tokenizer: tiktoken.Encoding | None = None
     prefix: str = ""  # what stood before each text in training
 
     def ids(self, text: str, length: int = 16) -> Tensor:
@@ -75,11 +76,15 @@ def open_model(name: str, size: str = "124M") -> OpenedModel:
         model, tokenizer = pc.from_pretrained(name, "cpu")
         spaced = getattr(tokenizer, "add_prefix_space", False)
         return OpenedModel(name, model, tokenizer, " " if spaced else "")
-    file, found = file_in(path), None
-    if file.suffix == ".safetensors" and has_config(file):
-        found = pc.load_model(file), pc.read_header(file)["prefix"]
-    elif file.is_file() and file.suffix in (".pt", ".pth", ".bin"):
-        found = from_training(file)
+    file = file_in(path)
+    try:
+        found = read_own(file)
+    except ValueError:
+        raise
+    except Exception as error:  # each library has errors of its own
+        raise ValueError(
+            f"{file} is not a whole file of weights ({type(error).__name__})"
+        ) from None
     shown = path.name if path.is_dir() else path.stem
     if found is None:
         return OpenedModel(shown, pc.gpt2_model(size, file))
@@ -109,28 +114,16 @@ def file_in(path: Path) -> Path:
     )
 
 
-def has_config(path: Path) -> bool:
-    """Whether save_model wrote this .safetensors file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return "config" in (file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} is not a whole safetensors file "
-            f"({' '.join(str(error).split())[:80]})"
-        ) from None
-
-
-def from_training(path: Path) -> tuple[nn.Module, str] | None:
-    """Model and prefix of a training checkpoint; None if it is no such."""
-    try:
-        state = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=True
-        )
-    except Exception as error:
-        raise ValueError(
-            f"{path} is not a whole PyTorch file ({type(error).__name__})"
-        ) from None
+def read_own(file: Path) -> tuple[nn.Module, str] | None:
+    """Model and prefix of a file of this course; None if it is no such."""
+    if file.suffix == ".safetensors":
+        with safe_open(file, framework="pt") as opened:
+            if "config" not in (opened.metadata() or {}):
+                return None
+        return pc.load_model(file), pc.read_header(file)["prefix"]
+    if file.suffix not in (".pt", ".pth", ".bin"):
+        return None
+    state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(state, dict) or not {"model", "config"} <= state.keys():
         return None
     model = pc.GPTModel(state["config"])
@@ -139,16 +132,14 @@ def from_training(path: Path) -> tuple[nn.Module, str] | None:
     return model, " " if stories else ""
 
 
-def beside(file: Path, model: nn.Module, prefix: str) -> Any | None:
+def beside(
+    file: Path, model: nn.Module, prefix: str
+) -> tiktoken.Encoding | None:
     """The tokenizer next to a file of weights, if it fits the model."""
-    for folder in (file.parent, file.parent.parent):
-        for name in ("tokenizer.tiktoken", f"{file.stem}.tiktoken"):
-            if (path := folder / name).is_file():
-                try:
-                    size = model.cfg["vocab_size"]
-                    return pc.load_tokenizer(path, size, prefix)
-                except ValueError:
-                    return None
+    names = ("tokenizer.tiktoken", f"{file.stem}.tiktoken")
+    for path in (folder / n for folder in file.parents[:2] for n in names):
+        with contextlib.suppress(ValueError):
+            return pc.load_tokenizer(path, model.cfg["vocab_size"], prefix)
     return None
 
 
@@ -175,16 +166,9 @@ def parameter_rows(model: nn.Module) -> list[tuple]:
         p = p.detach().float()
         if not p.isfinite().all():
             raise ValueError(f"{name} holds numbers that are not finite")
-        rows.append(
-            (
-                name,
-                tuple(p.shape),
-                p.numel(),
-                p.mean().item(),
-                p.std(unbiased=False).item(),
-                p.norm().item(),
-            )
-        )
+        numbers = (p.mean(), p.std(unbiased=False), p.norm())
+        sizes = (tuple(p.shape), p.numel())
+        rows.append((name, *sizes, *(x.item() for x in numbers)))
     total, wanted = sum(r[2] for r in rows), pc.parameter_formula(model.cfg)
     if total != wanted:
         raise ValueError(

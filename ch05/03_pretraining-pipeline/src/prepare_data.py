@@ -94,8 +94,8 @@ def write_all(
     draw = random.Random(args.seed)
     chances = itertools.chain([1.0, 0.0], iter(draw.random, None))
     with (
-        tokens.TokenWriter(folder / "train.npy", tokenizer) as train,
-        tokens.TokenWriter(folder / "validation.npy", tokenizer) as rest,
+        tokens.write_tokens(folder / "train.npy", tokenizer) as train,
+        tokens.write_tokens(folder / "validation.npy", tokenizer) as rest,
     ):
         to = None
         for piece in all_documents(args.texts):

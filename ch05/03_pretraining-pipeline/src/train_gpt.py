@@ -10,7 +10,6 @@ import argparse
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import previous_chapters as pc
 import torch
@@ -69,33 +68,22 @@ def opening_line(t: Trainer) -> str:
 
 def open_run(
     folder: Path, t: Trainer, args: argparse.Namespace, state: dict | None
-) -> tuple:
+) -> CheckpointWriter:
     """Loggers and checkpoints; what a new run writes before step 1."""
-    log, writer = (
-        None,
-        CheckpointWriter(
-            folder / "checkpoints",
-            t,
-            vars(args),
-            args.checkpoint_every,
-            args.keep,
-        ),
+    at = None if state is None else t.step
+    writer = CheckpointWriter(
+        folder / "checkpoints", t, vars(args), args.checkpoint_every, args.keep
     )
     if t.processes.rank == 0:
-        config = vars(args) | {"floor": t.task.floor}
-        log = writer.log = loggers.open_loggers(
-            folder,
-            args.log.split(","),
-            config,
-            None if state is None else t.step,
-        )
+        config, names = vars(args) | {"floor": t.task.floor}, args.log
+        writer.log = loggers.open_loggers(folder, names.split(","), config, at)
         writer.folder.mkdir(exist_ok=True)
         checkpoints.clear_future(writer.folder, t.step)
         pc.save_tokenizer(folder / "tokenizer.tiktoken", t.task.tokenizer)
         say(opening_line(t))
     if state is None:
         writer.write(checkpoints.step_name(0))
-    return log, writer
+    return writer
 
 
 def sample(t: Trainer) -> str:
@@ -110,15 +98,11 @@ def sample(t: Trainer) -> str:
     return sample_line(text, t.task.parse).strip()
 
 
-def train(t: Trainer, every: int, log: Any, writer: CheckpointWriter) -> None:
+def train(t: Trainer, every: int, writer: CheckpointWriter) -> None:
     """Train to the end, log each step, and keep checkpoints."""
-    with tqdm(
-        total=t.schedule.steps,
-        initial=t.step,
-        unit="step",
-        dynamic_ncols=True,
-        disable=log is None,
-    ) as bar:
+    log, steps = writer.log, t.schedule.steps
+    bar = tqdm(total=steps, initial=t.step, unit="step", disable=log is None)
+    with bar:
         for r in trainer.train(t, every):
             if log is not None:
                 log.record(r)
@@ -136,51 +120,51 @@ def run(
 ) -> int:
     """Train and finish; the exit code."""
     stopped = ""
-    log, writer = open_run(folder, t, args, state)
+    writer = open_run(folder, t, args, state)
     stop_gently(t)
     try:
-        train(t, args.eval_every, log, writer)
+        train(t, args.eval_every, writer)
         stopped = "interrupted" if t.step < t.schedule.steps else ""
     except (KeyboardInterrupt, FloatingPointError) as error:
         stopped = str(error) or "interrupted"
     finally:
-        if log is not None:
-            log.close()
+        if writer.log is not None:
+            writer.log.close()
     for name in SIGNALS:
         signal.signal(name, signal.default_int_handler)
     return build.finish(folder, t, args, stopped)
 
 
-def complain(what: object) -> None:
-    """One line on stderr, of one process."""
-    if distributed.is_first():
-        print(f"train_gpt.py: error: {what}", file=sys.stderr)
+def advice(error: Exception) -> str:
+    """An error of the input or of the machine in one line."""
+    line = " ".join(str(error).split())
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"{line[:120]} Try --batch-size smaller and --accumulate larger "
+            "by the same factor, or --checkpointing"
+        )
+    if isinstance(error, TorchDynamoException):
+        return f"torch.compile failed, so leave --compile away ({line[:200]})"
+    return line
 
 
 def main(argv: list[str] | None = None) -> int:
-    code = 2  # nothing written yet
+    code, said = 2, ""  # nothing written yet
     try:
         args, folder, t, state = prepare(argv)
         code = 1
         return run(folder, t, args, state)
-    except torch.OutOfMemoryError as error:
-        complain(
-            f"{str(error).splitlines()[0]} Try --batch-size smaller and "
-            "--accumulate larger by the same factor, or --checkpointing"
-        )
-        return 1
-    except TorchDynamoException as error:
-        reason = " ".join(str(error).split())[:200]
-        complain(f"torch.compile failed, so leave --compile away ({reason})")
-        return 1
+    except (torch.OutOfMemoryError, TorchDynamoException) as error:
+        code, said = 1, advice(error)
     except (ValueError, OSError, SafetensorError) as error:
-        complain(error)
-        return code
+        said = advice(error)
     except KeyboardInterrupt:
-        complain("stopped")
-        return 130
+        code, said = 130, "stopped"
     finally:
         distributed.end()
+    if distributed.is_first():
+        print(f"train_gpt.py: error: {said}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

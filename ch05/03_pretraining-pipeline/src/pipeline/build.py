@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import previous_chapters as pc
+import tiktoken
 import torch
 from scratch_llm.runs import find_model
 from torch import nn
@@ -61,7 +62,9 @@ def adopt(args: argparse.Namespace) -> nn.Module:
     return model
 
 
-def check_tokenizer(args: argparse.Namespace, found: pc.Tokenizer) -> None:
+def check_tokenizer(
+    args: argparse.Namespace, found: tiktoken.Encoding
+) -> None:
     """ValueError if tokens are not those of the model of --init-from."""
     one, two = (
         [t.decode_single_token_bytes(i) for i in range(t.eot_token)]

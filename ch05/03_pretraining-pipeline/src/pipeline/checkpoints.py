@@ -12,7 +12,6 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,13 +125,6 @@ def clear_future(folder: Path, step: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def candidates(run: Path) -> Iterator[Path]:
-    """What a run can go on from, the newest first."""
-    folder = run / "checkpoints"
-    yield from step_files(folder)
-    yield from filter(Path.is_file, (folder / "last.pt", folder / "best.pt"))
-
-
 def find(name: str | Path) -> tuple[Path, dict]:
     """The newest good checkpoint of a run, or the one named; its path.
 
@@ -141,24 +133,21 @@ def find(name: str | Path) -> tuple[Path, dict]:
     """
     path = Path(os.path.abspath(name))
     if path.is_file():
-        run = path.parents[1]
-        if (
-            path.parent.name != "checkpoints"
-            or not (run / "metrics.csv").is_file()
-        ):
+        in_run = (path.parents[1] / "metrics.csv").is_file()
+        if path.parent.name != "checkpoints" or not in_run:
             raise ValueError(
                 f"{path} does not lie in the folder checkpoints of a run, "
                 "so there is no run to go on with: name a run's folder"
             )
         return path, load(path)
-    for found in candidates(path):
+    folder = path / "checkpoints"
+    others = filter(Path.is_file, (folder / "last.pt", folder / "best.pt"))
+    for found in [*step_files(folder), *others]:
         try:
             return found, load(found)
         except CheckpointError as error:
-            print(
-                f"train_gpt.py: warning: {error}: trying an older one",
-                file=sys.stderr,
-            )
+            line = f"train_gpt.py: warning: {error}: trying an older one"
+            print(line, file=sys.stderr)
     raise ValueError(
         f"{name} holds no checkpoint to go on from: name a run folder of "
         "train_gpt.py, or one of its checkpoints"
@@ -290,8 +279,7 @@ class CheckpointWriter:
         last = t.step == t.schedule.steps or t.stopping
         if t.step % self.every == 0 or last:
             names.append(step_name(t.step))
-        shape, end = t.schedule.shape, t.schedule.stable_end
-        if shape == "wsd" and t.step == end:
+        if t.schedule.shape == "wsd" and t.step == t.schedule.stable_end:
             names.append(STABLE)
         if names:
             self.write(*names)

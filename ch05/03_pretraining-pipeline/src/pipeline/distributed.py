@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +116,11 @@ def start(kind: str, device: torch.device) -> Processes:
 
 
 def end() -> None:
-    """Leave the other processes, if there are any."""
+    """Leave the other processes, if there are any.
+
+    The pause lets gloo's thread free its last tensors. It needs Python's
+    lock for that, and PyTorch holds the lock while it waits for the thread.
+    """
     if dist.is_available() and dist.is_initialized():
+        time.sleep(0.2)
         dist.destroy_process_group()

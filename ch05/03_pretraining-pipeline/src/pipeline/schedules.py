@@ -7,10 +7,10 @@ import previous_chapters as pc
 
 @dataclass
 class ShapedSchedule(pc.Schedule):
-    """The chapter's cosine, or wsd: the rate stays at its peak, then falls
-    in a straight line during the last `cooldown` share of the steps.
+    """The chapter's cosine, or wsd: warm-up, stable, decay.
 
-    Source of wsd: Hu et al. 2024 (MiniCPM), section 4.
+    wsd: the rate stays at its peak, then falls in a straight line during the
+    last `cooldown` share of the steps. Source: Hu et al. 2024 (MiniCPM), 4.
     """
 
     shape: str = "cosine"

@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import previous_chapters as pc
@@ -19,25 +20,18 @@ PIECE = 2**22  # tokens that are looked through at a time
 
 
 class TokenWriter:
-    """Writes a token file document by document, whole or not at all."""
+    """Writes a token file document by document; see write_tokens."""
 
-    def __init__(self, path: Path, tokenizer: pc.Tokenizer):
-        self.path, self.eot = path, tokenizer.eot_token
+    def __init__(self, path: Path, tokenizer: pc.Tokenizer, file: BinaryIO):
+        self.path, self.eot, self.file = path, tokenizer.eot_token, file
         small = tokenizer.n_vocab <= 2**16
         self.dtype = np.dtype("<u2" if small else "<u4")
         self.tokens = self.documents = 0
-
-    def __enter__(self) -> "TokenWriter":
-        self.stack = contextlib.ExitStack()
-        temporary = self.stack.enter_context(atomic(self.path))
-        self.file = self.stack.enter_context(open(temporary, "wb"))
         self.write_header()
-        return self
 
     def write_header(self) -> None:
         """How many numbers follow; NumPy leaves room for more digits."""
-        kind = np.lib.format.dtype_to_descr(self.dtype)
-        about = {"descr": kind, "fortran_order": False}
+        about = {"descr": self.dtype.str, "fortran_order": False}
         about["shape"] = (self.tokens,)
         self.file.seek(0)
         np.lib.format.write_array_header_1_0(self.file, about)
@@ -51,19 +45,23 @@ class TokenWriter:
         self.add([self.eot])
         self.documents += 1
 
-    def __exit__(self, kind: type | None, *rest: object) -> None:
-        if kind is None:
-            self.add([self.eot])
-            self.write_header()
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        self.stack.__exit__(kind, *rest)
-
     def __str__(self) -> str:
         return (
             f"{self.path}: {self.documents:,} documents, {self.tokens:,} "
             f"tokens of {8 * self.dtype.itemsize} bits"
         )
+
+
+@contextlib.contextmanager
+def write_tokens(path: Path, tokenizer: pc.Tokenizer) -> Iterator[TokenWriter]:
+    """A writer of a token file, which is there whole or not at all."""
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        writer = TokenWriter(path, tokenizer, file)
+        yield writer
+        writer.add([writer.eot])
+        writer.write_header()
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def open_tokens(path: Path) -> np.ndarray:

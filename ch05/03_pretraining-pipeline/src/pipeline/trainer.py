@@ -88,11 +88,10 @@ class Trainer:
 
     def __post_init__(self):
         self.device = next(self.model.parameters()).device
+        fp16, kind = self.precision == "fp16", self.device.type
         self.optimizer = ScaledAdamW(
             pc.make_optimizer(self.model, self.weight_decay),
-            torch.amp.GradScaler(
-                self.device.type, enabled=self.precision == "fp16"
-            ),
+            torch.amp.GradScaler(kind, enabled=fp16),
         )
 
     def compile(self) -> None:
@@ -108,21 +107,19 @@ class Trainer:
         Of all batches and all processes: sums are divided by one count, so
         unequal padding changes nothing.
         """
-        n_targets = pc.count_targets(batches)
-        loss, half = torch.zeros((), device=self.device), precision != "fp32"
+        n_targets, size = pc.count_targets(batches), self.processes.size
+        loss, device = torch.zeros((), device=self.device), self.device
+        cast = torch.autocast(
+            device.type, DTYPES[precision], enabled=precision != "fp32"
+        )
         for i, batch in enumerate(batches, 1):
-            inputs, targets = (
-                t.to(self.device) for t in self.processes.share(batch)
-            )
+            inputs, targets = self.processes.share(batch)
             with exchange(model, i == len(batches)):
-                with torch.autocast(
-                    self.device.type, DTYPES[precision], enabled=half
-                ):
-                    logits = model(inputs)
-                part = self.sum_nll(logits, targets) / n_targets
+                with cast:
+                    logits = model(inputs.to(device))
+                part = self.sum_nll(logits, targets.to(device)) / n_targets
                 # DDP and FSDP take the mean over processes; we need the sum
-                part_of_mean = part * self.processes.size
-                self.optimizer.scaler.scale(part_of_mean).backward()
+                self.optimizer.scaler.scale(part * size).backward()
             loss += part.detach()
         self.optimizer.unscale()
         self.length = max(inputs.shape[1] for inputs, _ in batches)
