@@ -38,13 +38,13 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
-if missing := [name for name in ("nbformat", "ruff") if not find_spec(name)]:
-    sys.exit(f"{missing[0]} is missing: pip install -r requirements-test.txt")
-
-import nbformat  # noqa: E402
+try:
+    import nbformat
+    from ruff import find_ruff_bin
+except ImportError as error:
+    sys.exit(f"{error.name} is missing: pip install -r requirements-test.txt")
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "01_main-chapter-code"
@@ -71,14 +71,14 @@ LESSON_ONLY = {
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """A notebook. Raises ValueError, with the path, if it is none."""
+    """A notebook. Raises ValueError, with the reason, if it is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # run_notebooks.py mends ids
             return nbformat.read(path, as_version=4)
     except Exception as error:  # whatever nbformat meets in a broken file
-        reason = f"{path.as_posix()}: cannot be read as a notebook: {error}"
-        raise ValueError(reason) from error
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"no notebook can be read: {reason}") from error
 
 
 def dump_notebook(cells: list[nbformat.NotebookNode]) -> str:
@@ -264,7 +264,7 @@ class Course:
     def read_script(self, path: Path, home: Path) -> None:
         where = path.relative_to(self.root).as_posix()
         code, folder = path.read_text(encoding="utf-8"), self.folder(home)
-        needs = re.findall(r"(?m)^#(?:\|| )needs:? (ch\d\d/\S+)$", code)
+        needs = re.findall(r"(?m)^#\|? *needs:? +(ch\d\d/[^\s/]+)/?\s*$", code)
         folder.needs |= dict.fromkeys(needs, where)
         folder.wants |= dict.fromkeys(imported_names([code]), where)
 
@@ -311,9 +311,7 @@ class Course:
             text += "'#| default_exp MODULE' or '#| needs FOLDER'"
             self.fault(cell.where, f"cannot read '#| {line}': {text}")
 
-    def take_cell(
-        self, cell: Cell, replaces: list[str], folder: Folder
-    ) -> None:
+    def take_cell(self, cell: Cell, replaces: list, folder: Folder) -> None:
         """Add an exported cell's imports and pieces to its folder."""
         try:
             body = parse(cell.code).body
@@ -419,27 +417,17 @@ class Course:
             visit(folder, [])
         return order
 
-    def offers(self, folder: Folder) -> dict[str, list[Piece]]:
-        """The pieces that a folder may import, by name.
-
-        The bonuses that it needs come before the main notebooks; if two of
-        them have a name, both are listed.
-        """
-        found: dict[str, list[Piece]] = {}
-        for source in self.sources(folder):
-            bonus = source.name in folder.needs
-            for name, piece in source.exports.items():
-                rivals = found.get(name, []) if bonus else []
-                rivals = [p for p in rivals if p.home.name in folder.needs]
-                found[name] = [*rivals, piece]
-        return found
+    def offers(self, folder: Folder) -> dict[str, Piece]:
+        """What a folder may import; a bonus it needs wins over a chapter."""
+        sources = self.sources(folder)
+        return {n: p for f in sources for n, p in f.exports.items()}
 
     def settle(self, folder: Folder) -> None:
         """Find the final form of all that a folder exports."""
         offers, own = self.offers(folder), {}
         for piece in folder.pieces:
             for name in piece.names:
-                before = own.get(name) or offers.get(name, [None])[-1]
+                before = own.get(name) or offers.get(name)
                 if before and name not in piece.replaces:
                     text = f"{name} is already exported by {before.where}: "
                     text += f"write '#| export replaces={name}' or rename it"
@@ -457,7 +445,7 @@ class Course:
         folder.pieces = [p for p in folder.pieces if own[p.names[0]] is p]
         folder.exports = {k: p for k, p in own.items() if k != "main"}
         for name in folder.taken:
-            folder.taken[name] = offers.get(name, [None])[-1]
+            folder.taken[name] = offers.get(name)
 
     # ---- What a file holds
 
@@ -465,8 +453,11 @@ class Course:
         """What a folder's previous_chapters.py holds, in order."""
         offers, waiting = self.offers(folder), []
         for name, where in sorted(folder.wants.items()):
-            waiting += offers.get(name, [])
-            if name not in offers:
+            needs = [self.folders[need].exports for need in folder.needs]
+            rivals = [exports[name] for exports in needs if name in exports]
+            if name in offers:
+                waiting += rivals or [offers[name]]
+            else:
                 homes = [p.home.name for p in ranked if name in p.names]
                 text = f"{LEAF} has no {name}: correct the import"
                 text += f", or write '#| needs {homes[0]}'" if homes else ""
@@ -516,9 +507,7 @@ class Course:
     def draft(self, file: str, pieces: list[Piece], folder: Folder) -> list:
         """A file's lines, each with the piece that it belongs to."""
         is_leaf = file.endswith(f"{LEAF}.py")
-        homes = dict.fromkeys(
-            [p.home for p in pieces] if is_leaf else [folder]
-        )
+        homes = dict.fromkeys([p.home for p in pieces]) or [folder]
         above = [MARK] + ["#            and"] * (len(homes) - 1)
         head = [f"{a} {f.notebook}" for a, f in zip(above, homes, strict=True)]
         head += [HOW, *([] if is_leaf else folder.doc.splitlines())]
@@ -531,10 +520,8 @@ class Course:
                 title = f"{piece.home.chapter}: {piece.home.module}"
                 rows.append((None, f"# ---- {title} ----"))
                 last = None
-            gap = (
-                min(piece.gap, 2) if last and last.where == piece.where else 1
-            )
-            if piece.is_block or (last and last.is_block):
+            gap = piece.gap if last and last.where == piece.where else 1
+            if gap > 2 or piece.is_block or (last and last.is_block):
                 gap = 2
             rows += [(None, "")] * gap
             rows += [(piece, line) for line in piece.text.splitlines()]
@@ -566,19 +553,13 @@ class Course:
             # Ruff may move what stands above, so count from the end.
             rows = list(drafts.values())[i]
             piece = rows[line - 1 - len(texts[i].splitlines())][0]
-            self.undefined(
-                name, piece, [n for p, _ in rows if p for n in p.names]
-            )
+            text = "import it, export its definition, or make it an argument"
+            if any(p and name in p.names for p, _ in rows):
+                text = "it stands below; move it up, or quote the annotation"
+            elif name in self.offers(piece.home):
+                text = f"write 'from {LEAF} import {name}'"
+            self.fault(piece.where, f"{name} is not defined: {text}")
         return {self.root / f: t for f, t in zip(drafts, texts, strict=True)}
-
-    def undefined(self, name: str, piece: Piece, defined: list[str]) -> None:
-        """A name is not there when a piece needs it."""
-        text = "import it, export its definition, or pass it as an argument"
-        if name in defined:
-            text = "it stands below; move it up, or quote the annotation"
-        elif name in self.offers(piece.home):
-            text = f"write 'from {LEAF} import {name}'"
-        self.fault(piece.where, f"{name} is not defined: {text}")
 
 
 def ruff(
@@ -592,7 +573,7 @@ def ruff(
         files = [Path(folder, f"{i}.py") for i in range(len(texts))]
         for file, text in zip(files, texts, strict=True):
             write_text(file, text + "\n")
-        command = [sys.executable, "-m", "ruff", "check", "--isolated", "-n"]
+        command = [find_ruff_bin(), "check", "--isolated", "--no-cache"]
         command += ["--ignore-noqa", "--target-version=py310"]
         command += ["--line-length=79", "--output-format=json"]
         command += [f"--select={rules}", *options, "."]
@@ -693,61 +674,40 @@ def build(root: Path) -> tuple[dict[Path, str], list[str]]:
     return dict(sorted(files.items())), course.faults
 
 
-def stale_files(root: Path, files: dict[Path, str]) -> list[Path]:
-    """Modules that were generated once and that no notebook makes now."""
-    found = sorted(root.glob("ch*/[0-9][0-9]_*/**/*.py"))
-    return [p for p in found if p not in files and is_generated(p)]
-
-
-def without_outputs(text: str) -> str:
-    """A notebook's text for comparison: no outputs, no counts."""
-    cells = nbformat.reads(text, as_version=4).cells
-    for cell in cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return dump_notebook(cells)
-
-
-def difference(path: Path, text: str, root: Path, most: int = 20) -> str:
-    """A short unified diff from the file to what it should be, or ''."""
+def difference(path: Path, text: str, root: Path) -> list[str]:
+    """The first lines of a diff from the file to what it should be."""
     name = path.relative_to(root).as_posix()
     if not path.exists():
-        return f"{name}: missing"
+        return [f"{name}: missing"]
     old = path.read_bytes().decode("utf-8")
-    if path.suffix == ".ipynb":
-        old, text = without_outputs(old), without_outputs(text)
-    if old == text:
-        return ""
     lines = old.splitlines(), text.splitlines()
     names = name, "what the notebooks say"
     diff = list(difflib.unified_diff(*lines, *names, n=1, lineterm=""))
-    more = [f"... and {len(diff) - most} lines more"] * (len(diff) > most)
-    return "\n".join(diff[:most] + more) or f"{name}: line ends must be LF"
+    if old != text and not diff:
+        diff = [f"{name}: line ends must be LF"]
+    return [line[:99] for line in diff[:20]] + ["..."] * (len(diff) > 20)
 
 
-def check(root: Path) -> list[str]:
-    """What is wrong or differs; empty if all is well. Writes nothing."""
+def update(root: Path, check: bool = False) -> list[str]:
+    """Write what changed, or only say so; return what is wrong."""
     files, found = build(root)
-    if not found:
-        found = [difference(path, files[path], root) for path in files]
-        stale = [path.relative_to(root) for path in stale_files(root, files)]
-        found += [f"{p.as_posix()}: no notebook makes it now" for p in stale]
-    return [text for text in found if text]
-
-
-def write(root: Path) -> list[str]:
-    """Write every generated file that changed; return what is wrong."""
-    files, faults = build(root)
-    if faults:
-        return faults
+    if found:
+        return found
     for path, text in files.items():
-        if not path.exists() or path.read_bytes() != text.encode("utf-8"):
+        if check:
+            found += difference(path, text, root)
+        elif not path.exists() or path.read_bytes() != text.encode("utf-8"):
             write_text(path, text)
             print("wrote", path.relative_to(root).as_posix())
-    for path in stale_files(root, files):
-        path.unlink()
-        print("removed", path.relative_to(root).as_posix())
-    return []
+    for path in sorted(root.glob("ch*/[0-9][0-9]_*/**/*.py")):
+        if path not in files and is_generated(path):
+            name = path.relative_to(root).as_posix()
+            if check:
+                found.append(f"{name}: no notebook makes it now")
+            else:
+                path.unlink()
+                print("removed", name)
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -759,7 +719,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args.root.is_dir():
         parser.error(f"--root {args.root} is not a folder: check the path")
     root = args.root.resolve()
-    found = check(root) if args.check else write(root)
+    found = update(root, args.check)
     print(*found, sep="\n", end="\n" if found else "")
     if found and args.check:
         print("\nTo bring generated files up to date: python shared/export.py")

@@ -7,22 +7,26 @@ card, README.md, whose numbers all come from the run. Without a run it writes
 the card again. shared/tests/test_checkpoint.py measures what is claimed.
 """
 
-import argparse
 import json
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 
+from scratch_llm.cli import ShortParser
+from scratch_llm.files import write_text
+
 TARGET = Path(__file__).resolve().parent / "checkpoints"
-COPIED = {"model.safetensors": "storyteller.safetensors",
-          "tokenizer.tiktoken": "storyteller.tiktoken"}
-PROMISED = {"ratio": 1.02, "valid_stories": 0.95}  # at most, at least
-DROPPED = ("out", "resume", "log", "device", "tokenizer")  # of one machine
+COPIED = {
+    "model.safetensors": "storyteller.safetensors",
+    "tokenizer.tiktoken": "storyteller.tiktoken",
+}
+RATIO, VALID = 1.02, 0.95  # what the course promises: at most, at least
+DROPPED = {"out", "resume", "log", "device", "tokenizer"}  # of one machine
+BULKY = {"history", "broken", "before"}
 SCRIPT = "ch05/03_pretraining-pipeline/src/train_gpt.py"
-SHAPE = ("layers", "width", "heads")   # a second phase keeps them
-SHOWN = ("batch_size", "steps", "lr", "warmup", "weight_decay", "eval_every",
-         "samples", "seed")
+FIRST = ["out", "layers", "width", "heads"]  # a later phase has that shape
+LATER = ["out", "init_from"]
+SHOWN = "batch_size steps lr warmup weight_decay eval_every samples seed"
 RENAMED = {"rate": "lr", "start": "init", "start_from": "init_from"}
 
 CARD = """# The storyteller
@@ -36,7 +40,7 @@ else.
 | | |
 | --- | --- |
 | parameters | {parameters:,} |
-| layers, width, heads | {layers}, {width}, {heads} |
+| layers, width, heads | {n_layers}, {emb_dim}, {n_heads} |
 | vocabulary | {vocab_size:,} |
 | context | {context_length} tokens |
 | tokens seen | {tokens_seen:,} |
@@ -81,29 +85,28 @@ valid stories again, on stories that are new to the model.
 
 def command(options: dict, phase: int) -> str:
     """What starts a run, as it is typed; each phase from the one before."""
-    options = options | {"out": f"runs/phase-{phase}",
-                         "init_from": f"runs/phase-{phase - 1}"}
-    names = ("out", *(SHAPE if phase == 1 else ["init_from"]), *SHOWN)
+    options = options | {
+        "out": f"runs/phase-{phase}",
+        "init_from": f"runs/phase-{phase - 1}",
+    }
+    names = (FIRST if phase == 1 else LATER) + SHOWN.split()
     words = " ".join(
-        f"--{name.replace('_', '-')}\N{NO-BREAK SPACE}{options[name]}"
-        for name in names if options.get(name) is not None)
+        f"--{name.replace('_', '-')}~{options[name]}"
+        for name in names
+        if options.get(name) is not None
+    )
     lines = textwrap.wrap(words, 73, break_on_hyphens=False)
-    return " \\\n    ".join([f"python {SCRIPT}", *lines]).replace(
-        "\N{NO-BREAK SPACE}", " ")
+    return " \\\n    ".join([f"python {SCRIPT}", *lines]).replace("~", " ")
 
 
 def card(metrics: dict) -> str:
     """The card of a finished run, from its metrics."""
-    config = metrics["config"]
     runs = [*metrics.get("before", []), metrics]
-    total = {key: sum(run[key] for run in runs)
-             for key in ("tokens_seen", "seconds")}
-    return CARD.format(**config | metrics | total | {
-        "layers": config["n_layers"], "width": config["emb_dim"],
-        "heads": config["n_heads"], "runs": len(runs),
-        "samples": metrics["options"]["samples"],
-        "commands": "\n".join(command(run["options"], n)
-                              for n, run in enumerate(runs, 1))})
+    commands = [command(run["options"], n) for n, run in enumerate(runs, 1)]
+    facts = metrics["options"] | metrics["config"] | metrics
+    for key in ("tokens_seen", "seconds"):
+        facts[key] = sum(run[key] for run in runs)
+    return CARD.format(**facts, runs=len(runs), commands="\n".join(commands))
 
 
 def read_metrics(folder: Path) -> dict:
@@ -111,14 +114,17 @@ def read_metrics(folder: Path) -> dict:
     try:
         metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} is not a finished run "
-                         f"({type(error).__name__})") from None
+        raise ValueError(
+            f"{folder} is not a finished run ({type(error).__name__})"
+        ) from None
     if metrics.get("valid_stories") is None:
         raise ValueError(f"{folder} was stopped or tells no stories")
     for run in [*metrics.get("before", []), metrics]:
-        run["options"] = {RENAMED.get(name, name): value
-                          for name, value in run["options"].items()
-                          if name not in DROPPED}
+        run["options"] = {
+            RENAMED.get(name, name): value
+            for name, value in run["options"].items()
+            if name not in DROPPED
+        }
     return metrics
 
 
@@ -134,48 +140,50 @@ def earlier(metrics: dict, root: Path, shipped: Path) -> list[dict]:
     first = read_metrics(shipped if name == "storyteller" else root / name)
     if name == "storyteller" and first["history"] == metrics["history"]:
         return first["before"]
-    return [*earlier(first, root, shipped), {
-        key: first[key] for key in ("options", "tokens_seen", "seconds",
-                                    "val_loss", "valid_stories", "threads")}]
+    kept = {key: first[key] for key in first if key not in BULKY}
+    return [*earlier(first, root, shipped), kept]
 
 
 def publish(run: Path, target: Path = TARGET, force: bool = False) -> None:
     """Copy what ships from a run; ValueError if it should not."""
     metrics = read_metrics(run)
-    ratio, valid = (metrics[key] for key in PROMISED)
-    worse = ratio > PROMISED["ratio"] or valid < PROMISED["valid_stories"]
-    if worse and not force:
+    ratio, valid = metrics["ratio"], metrics["valid_stories"]
+    if not force and (ratio > RATIO or valid < VALID):
         raise ValueError(
             f"{run} has {ratio:.3f} x the floor and {valid:.1%} valid "
-            f"stories; the course promises at most {PROMISED['ratio']} and "
-            f"at least {PROMISED['valid_stories']:.0%}. --force ships it all "
-            "the same")
+            f"stories; the course promises at most {RATIO} and at least "
+            f"{VALID:.0%}. --force ships it all the same"
+        )
     if missing := [name for name in COPIED if not (run / name).is_file()]:
         raise ValueError(f"{run} lacks {', '.join(missing)}")
     metrics["before"] = earlier(metrics, run.resolve().parents[1], target)
     target.mkdir(exist_ok=True)
     for name, goal in COPIED.items():
         shutil.copyfile(run / name, target / goal)
-    (target / "metrics.json").write_text(
-        json.dumps(metrics, indent=1) + "\n", "utf-8", newline="\n")
+    write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:
-    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("run", nargs="?", help="a finished run of train_gpt.py")
-    p.add_argument("--force", action="store_true",
-                   help="ship a run that is worse than promised")
+    p = ShortParser(prog="publish.py", description=__doc__.split("\n")[0])
+    p.add_argument(
+        "run", nargs="?", type=Path, help="a finished run of train_gpt.py"
+    )
+    p.add_argument(
+        "--force",
+        action="store_true",
+        help="ship a run that is worse than promised",
+    )
     args = p.parse_args(argv)
     try:
         if args.run is not None:
-            publish(Path(args.run), force=args.force)
-            print(f"{TARGET} now holds {args.run}; git checkout "
-                  "shared/checkpoints brings back what was there")
-        text = card(read_metrics(TARGET))
+            publish(args.run, force=args.force)
+            print(
+                f"{TARGET} now holds {args.run}; git checkout "
+                "shared/checkpoints brings back what was there"
+            )
+        write_text(TARGET / "README.md", card(read_metrics(TARGET)))
     except (ValueError, OSError) as error:
-        print(f"publish.py: error: {error}", file=sys.stderr)
-        return 2
-    (TARGET / "README.md").write_text(text, "utf-8", newline="\n")
+        p.error(str(error))
     return 0
 
 

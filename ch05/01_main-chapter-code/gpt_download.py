@@ -5,7 +5,6 @@ python gpt_download.py gpt2-medium --route openai --to weights
 python gpt_download.py sms-spam
 """
 
-from scratch_llm.download import *  # noqa: F403
 from scratch_llm.download import main
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from scratch_llm.cli import (
     nobody_reads,
     run_script,
 )
-from scratch_llm.download import GPT2, DownloadError
+from scratch_llm.gpt2_files import GPT2, DownloadError
 from scratch_llm.runs import newest_run
 from scratch_llm.text import text_table
 

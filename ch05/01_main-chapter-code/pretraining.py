@@ -26,6 +26,7 @@ from previous_chapters import (
     generate,
     generate_tokens,
     gpt2_encoding,
+    gpt2_model,
     load_encoding,
     pick_device,
     train_bpe,
@@ -33,8 +34,8 @@ from previous_chapters import (
 )
 from scratch_llm.cli import say
 from scratch_llm.corpora import compressed_bits_per_byte
-from scratch_llm.download import GPT2, fetch_gpt2, find_gpt2
 from scratch_llm.files import atomic
+from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
 from scratch_llm.runs import (
     closing_line,
     find_model,
@@ -482,7 +483,7 @@ def from_pretrained(name: str | Path, device: str | None = None,
     of a run. weights: where GPT-2's files lie; download: fetch what is not
     there. ValueError says what is missing, OSError why it cannot be had.
     """
-    place, short = pick_device(device), str(name).split(" ")[0]
+    place, short = pick_device(device), gpt2_name(str(name))
     if short not in GPT2:
         path, vocabulary = find_model(name)
         model = load_model(path, place, architecture)
@@ -490,11 +491,12 @@ def from_pretrained(name: str | Path, device: str | None = None,
                                      read_header(path)["prefix"])
     path = find_gpt2(short, weights)
     if path is None and download:
+        from scratch_llm.download import fetch_gpt2
         path = fetch_gpt2(short, weights)
     if path is None:
         raise ValueError(f"{short} is not in {weights}: fetch it with python "
                          f"gpt_download.py {short}, or by download=True")
-    return path.to(place), gpt2_encoding()
+    return gpt2_model(GPT2[short][0], path).to(place), gpt2_encoding()
 
 
 def encode_prompt(tokenizer: tiktoken.Encoding, prompt: str) -> list[int]:

@@ -1056,7 +1056,7 @@ def test_nothing_is_downloaded_unasked(said, gpt2, monkeypatch):
         gpt2.write_bytes(data)
         return gpt2
 
-    monkeypatch.setattr(pt, "fetch_gpt2", fetch)
+    monkeypatch.setattr("scratch_llm.download.fetch_gpt2", fetch)
     assert said("--model", "gpt2-small", "--download")[0] == 0
     gpt2.unlink()
     assert said("--model", "gpt2-small")[0] == 2 and asked == []

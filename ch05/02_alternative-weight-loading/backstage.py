@@ -1,14 +1,11 @@
 """What weight-loading.ipynb needs and does not teach.
 
 A tiny GPT-2 with random weights, written as each publisher would write it,
-without a line of the loader that reads it; and the drawing of three figures.
+without a line of the loader that reads it; and one figure.
 """
 
-import atexit
 import json
 import re
-import shutil
-import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -20,52 +17,50 @@ from safetensors.torch import save_file
 from scratch_llm.style import COLOURS
 from torch import Tensor, nn
 
-HERE = Path(__file__).resolve().parent
-plt.style.use("scratch_llm.scratch")
-HPARAMS = {"n_vocab": "vocab_size", "n_ctx": "context_length",
-           "n_embd": "emb_dim", "n_head": "n_heads", "n_layer": "n_layers"}
-KINDS = {"w": "weight", "g": "weight", "b": "bias"}
+HPARAMS = {
+    "n_vocab": "vocab_size",
+    "n_ctx": "context_length",
+    "n_embd": "emb_dim",
+    "n_head": "n_heads",
+    "n_layer": "n_layers",
+}
 PARTS = ("query", "key", "value")
-
-
-# ---- The tiny files ------------------------------------------------------
-
-
-def temporary_folder() -> Path:
-    """A new folder, which goes when this process ends."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def openai_shapes(cfg: dict) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in OpenAI's file: h0 is the first block."""
-    V, T, C = (cfg[k] for k in ("vocab_size", "context_length", "emb_dim"))
-    block = {"ln_1/g": (C,), "ln_1/b": (C,), "ln_2/g": (C,), "ln_2/b": (C,)}
-    for name, m, n in (("attn/c_attn", C, 3 * C), ("attn/c_proj", C, C),
-                       ("mlp/c_fc", C, 4 * C), ("mlp/c_proj", 4 * C, C)):
-        block |= {f"{name}/w": (1, m, n), f"{name}/b": (n,)}
-    shapes = {"wte": (V, C), "wpe": (T, C), "ln_f/g": (C,), "ln_f/b": (C,)}
-    for layer in range(cfg["n_layers"]):
-        shapes |= {f"h{layer}/{name}": s for name, s in block.items()}
-    return {f"model/{name}": shape for name, shape in shapes.items()}
 
 
 def random_weights(cfg: dict) -> dict[str, np.ndarray]:
     """Every tensor of OpenAI's file: random numbers, gains near 1."""
+    V, T, C = (cfg[k] for k in ("vocab_size", "context_length", "emb_dim"))
+    block = {"ln_1/g": (C,), "ln_1/b": (C,), "ln_2/g": (C,), "ln_2/b": (C,)}
+    for name, m, n in (
+        ("attn/c_attn", C, 3 * C),
+        ("attn/c_proj", C, C),
+        ("mlp/c_fc", C, 4 * C),
+        ("mlp/c_proj", 4 * C, C),
+    ):
+        block |= {f"{name}/w": (1, m, n), f"{name}/b": (n,)}
+    shapes = {"wte": (V, C), "wpe": (T, C), "ln_f/g": (C,), "ln_f/b": (C,)}
+    for layer in range(cfg["n_layers"]):
+        shapes |= {f"h{layer}/{name}": s for name, s in block.items()}
     rng = np.random.default_rng(0)
-    return {name: (name.endswith("/g")
-                   + 0.2 * rng.standard_normal(shape)).astype(np.float32)
-            for name, shape in openai_shapes(cfg).items()}
+    return {
+        f"model/{name}": np.float32(
+            name.endswith("/g") + 0.2 * rng.standard_normal(shape)
+        )
+        for name, shape in shapes.items()
+    }
 
 
-def write_openai(tf: ModuleType, cfg: dict, arrays: dict[str, np.ndarray],
-                 folder: Path) -> Path:
+def write_openai(
+    tf: ModuleType, cfg: dict, arrays: dict[str, np.ndarray], folder: Path
+) -> Path:
     """OpenAI's folder, written by TensorFlow's own writer."""
     folder.mkdir()
     tf.raw_ops.SaveV2(
-        prefix=str(folder / "model.ckpt"), tensor_names=list(arrays),
-        tensors=list(arrays.values()), shape_and_slices=[""] * len(arrays))
+        prefix=str(folder / "model.ckpt"),
+        tensor_names=list(arrays),
+        tensors=list(arrays.values()),
+        shape_and_slices=[""] * len(arrays),
+    )
     hparams = {theirs: cfg[ours] for theirs, ours in HPARAMS.items()}
     (folder / "hparams.json").write_text(json.dumps(hparams))
     (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt"\n')
@@ -74,16 +69,18 @@ def write_openai(tf: ModuleType, cfg: dict, arrays: dict[str, np.ndarray],
 
 def write_huggingface(arrays: dict[str, np.ndarray], path: Path) -> None:
     """A safetensors file with Hugging Face's names, and a mask per block."""
-    tensors = {}
+    tensors, T = {}, len(arrays["model/wpe"])
     for name, array in arrays.items():
-        *parts, last = name.removeprefix("model/").split("/")
-        parts += [KINDS[last]] if last in KINDS else [last, "weight"]
-        name = re.sub(r"^h(\d+)", r"h.\1", ".".join(parts))
-        tensors[name] = torch.from_numpy(array.squeeze(0) if array.ndim == 3
-                                         else array)
-    T = len(arrays["model/wpe"])
-    for name in [name for name in tensors if name.endswith("c_attn.bias")]:
-        tensors[name.replace("c_attn.", "")] = torch.ones(1, 1, T, T).tril()
+        name = re.sub(r"^h(\d+)", r"h.\1", name.removeprefix("model/"))
+        *parts, last = name.split("/")
+        parts += {"b": ["bias"], "w": ["weight"], "g": ["weight"]}.get(
+            last, [last, "weight"]
+        )
+        tensor = torch.from_numpy(array)
+        tensors[".".join(parts)] = tensor[0] if tensor.ndim == 3 else tensor
+        if parts[-2:] == ["c_attn", "bias"]:
+            mask = torch.ones(1, 1, T, T).tril()
+            tensors[".".join(parts).replace("c_attn.", "")] = mask
     save_file(tensors, path)
 
 
@@ -101,15 +98,12 @@ def write_pytorch(model: nn.Module, ours: Path, separate: Path) -> None:
     torch.save(made, separate)
 
 
-# ---- The figures ---------------------------------------------------------
-
-
 def draw_thirds(w: Tensor) -> None:
     """c_attn as it is stored, w (C, 3C), and as our model holds it."""
     C = len(w)
     palette = ListedColormap([COLOURS[part] for part in PARTS])
-    hue = np.repeat([0, 1, 2], C)[None].repeat(C, axis=0)      # (C, 3C)
-    size = (w.abs() / w.abs().max()).numpy()                   # (C, 3C)
+    hue = np.repeat([0, 1, 2], C)[None].repeat(C, axis=0)  # (C, 3C)
+    size = (w.abs() / w.abs().max()).numpy()  # (C, 3C)
     _, axes = plt.subplots(1, 2, figsize=(6.4, 3.0), width_ratios=(2, 1))
     axes[0].imshow(hue, cmap=palette, alpha=size)
     axes[1].imshow(hue.T, cmap=palette, alpha=size.T)
@@ -121,31 +115,4 @@ def draw_thirds(w: Tensor) -> None:
     axes[0].set(xlabel="out", ylabel="in")
     axes[0].set_title("c_attn in the file", pad=18)
     axes[1].set(xlabel="in", ylabel="out", title="qkv in our model")
-    plt.show()
-
-
-def draw_memory(curves: dict[str, Tensor]) -> None:
-    """Memory while a model is loaded, in three orders."""
-    for (name, curve), key in zip(curves.items(), ("error", "key", "value"),
-                                  strict=True):
-        plt.plot(curve, label=f"{name}, at most {curve.max():.2f}",
-                 color=COLOURS[key])
-    plt.axhline(1, color=COLOURS["masked"], ls="--", lw=1)
-    plt.gca().set(xlabel="tensors copied", ylim=(0, 2.1),
-                  ylabel="memory (weights of the model)",
-                  title="GPT-2 small while it is loaded")
-    plt.gcf().set_size_inches(6.4, 2.8)
-    plt.legend()
-    plt.show()
-
-
-def draw_costs(rounding: float, largest: dict[str, float]) -> None:
-    """What each mistake does to a logit, below what rounding does."""
-    bars = plt.barh(["rounding", *largest], [rounding, *largest.values()],
-                    color=COLOURS["error"])
-    bars[0].set_color(COLOURS["masked"])
-    plt.axvline(1e-4, color=COLOURS["ink"], ls="--", lw=1)
-    plt.gca().set(xscale="log", xlabel="largest difference of a logit",
-                  title="What each mistake costs")
-    plt.gca().invert_yaxis()
     plt.show()

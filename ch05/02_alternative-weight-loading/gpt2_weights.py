@@ -27,8 +27,9 @@ def import_tensorflow() -> ModuleType:
         import tensorflow
     except ImportError:
         raise ValueError(
-            "OpenAI's format is read with tensorflow, which is not "
-            "installed: install it, or take a .safetensors or .pth file"
+            "OpenAI's format is read with tensorflow, which is not installed: "
+            "pip install -r ch05/02_alternative-weight-loading/"
+            "requirements-tensorflow.txt, or take a .safetensors or .pth file"
         ) from None
     return tensorflow
 
@@ -71,7 +72,7 @@ def shape_fault(name: str, expected: tuple, found: tuple) -> str:
 
 
 @torch.no_grad()
-def assign(name: str, parameter: Tensor, tensor: Tensor) -> None:
+def copy_tensor(name: str, parameter: Tensor, tensor: Tensor) -> None:
     """Copy a tensor into a parameter, in place.
 
     Raises ValueError if the shapes differ, if the tensor holds no
@@ -87,20 +88,20 @@ def assign(name: str, parameter: Tensor, tensor: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTensor:
     """A tensor that is still in its file: its shape, and how to read it."""
 
     shape: tuple[int, ...]
     read: Callable[[], Tensor]
-    parts: tuple["Stored", ...] = ()        # one below the other, if several
+    parts: tuple["StoredTensor", ...] = ()     # one below the other, if any
 
-    def turned(self) -> "Stored":
+    def transposed(self) -> "StoredTensor":
         """(in, out) or (1, in, out) -> (out, in), once it is read."""
         shape = self.shape[1:] if self.shape[:-2] == (1,) else self.shape
-        return Stored(shape[::-1], lambda: self.read().reshape(shape).T)
+        return StoredTensor(shape[::-1], lambda: self.read().reshape(shape).T)
 
 
-def stack_stored(parts: list[Stored]) -> Stored:
+def concatenate(parts: list[StoredTensor]) -> StoredTensor:
     """Tensors of one shape (n, ...), laid one below the other."""
     shapes = [part.shape for part in parts]
     if len(parts) == 1:
@@ -108,11 +109,13 @@ def stack_stored(parts: list[Stored]) -> Stored:
     if len(set(shapes)) > 1 or not shapes[0]:
         raise ValueError(f"parts of one layer have the shapes {shapes}")
     shape = (len(parts) * shapes[0][0], *shapes[0][1:])
-    return Stored(shape, lambda: torch.cat([part.read() for part in parts]),
-                  tuple(parts))
+    return StoredTensor(
+        shape, lambda: torch.cat([part.read() for part in parts]),
+        tuple(parts))
 
 
-def find_faults(model: GPTModel, tensors: Mapping[str, Stored]) -> list[str]:
+def find_faults(model: GPTModel, tensors: Mapping[str, StoredTensor]
+                ) -> list[str]:
     """All that is missing, unused or of another shape, by name."""
     names = dict(model.named_parameters(remove_duplicate=False))
     once = [name for name, _ in model.named_parameters()]
@@ -125,7 +128,7 @@ def find_faults(model: GPTModel, tensors: Mapping[str, Stored]) -> list[str]:
     return faults + [fault for fault in shapes if fault]
 
 
-def show_tensors(model: GPTModel, tensors: Mapping[str, Stored]) -> None:
+def show_tensors(model: GPTModel, tensors: Mapping[str, StoredTensor]) -> None:
     """Print expected against found, for every parameter."""
     print(f"{'parameter':34}{'expected':>14}{'found':>14}")
     for name, p in model.named_parameters():
@@ -134,7 +137,7 @@ def show_tensors(model: GPTModel, tensors: Mapping[str, Stored]) -> None:
 
 
 @contextlib.contextmanager
-def reading_file() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Whatever a library says of a bad file becomes a ValueError."""
     try:
         yield
@@ -147,25 +150,25 @@ def reading_file() -> Iterator[None]:
             f"({type(error).__name__}: {reason})") from None
 
 
-def fill(name: str, p: nn.Parameter, source: Stored | Tensor,
-         filled: dict[int, str]) -> None:
+def copy_parts(name: str, p: nn.Parameter, tensor: StoredTensor | Tensor,
+               filled: dict[int, str]) -> None:
     """Read one tensor into its parameter, part by part.
 
     filled: the name by which a parameter was filled, by its id. Raises
     ValueError if a second name of a parameter brings other numbers.
     """
     twin = filled.setdefault(id(p), name)
-    parts = getattr(source, "parts", ()) or (source,)
+    parts = getattr(tensor, "parts", ()) or (tensor,)
     for place, part in zip(p.detach().chunk(len(parts)), parts, strict=True):
-        with reading_file():
-            tensor = part.read() if isinstance(part, Stored) else part
+        with one_line_errors():
+            read = part.read() if isinstance(part, StoredTensor) else part
         if twin == name:
-            assign(name, place, tensor)
-        elif not torch.equal(place, tensor):
+            copy_tensor(name, place, read)
+        elif not torch.equal(place, read):
             raise ValueError(f"{name} differs from {twin}: not a tied head")
 
 
-def load_weights(model: GPTModel, tensors: Mapping[str, Stored | Tensor],
+def load_tensors(model: GPTModel, tensors: Mapping[str, StoredTensor | Tensor],
                  show: bool = False) -> GPTModel:
     """Fill every parameter of a model, the largest first, one at a time.
 
@@ -180,7 +183,7 @@ def load_weights(model: GPTModel, tensors: Mapping[str, Stored | Tensor],
     for name, p in sorted(model.named_parameters(remove_duplicate=False),
                           key=lambda pair: -pair[1].numel()):
         if name in tensors:              # a tied head may be stored once
-            fill(name, p, tensors[name], filled)
+            copy_parts(name, p, tensors[name], filled)
     return model
 
 
@@ -203,8 +206,8 @@ LAYOUTS = {                # a name that gives it away, and our names there
 }
 
 
-def to_our_names(stored: Mapping[str, Stored], ours: Iterable[str]
-                 ) -> dict[str, Stored]:
+def to_our_names(stored: Mapping[str, StoredTensor], ours: Iterable[str]
+                 ) -> dict[str, StoredTensor]:
     """The tensors of a file under our names and in our layout."""
     rest = {}
     for name, tensor in stored.items():
@@ -220,9 +223,9 @@ def to_our_names(stored: Mapping[str, Stored], ours: Iterable[str]
         theirs = LAYOUTS[layout](name)
         parts = [theirs] if isinstance(theirs, str) else theirs
         if all(part in rest for part in parts):
-            one = stack_stored([rest.pop(part) for part in parts])
+            one = concatenate([rest.pop(part) for part in parts])
             turn = "wte" in layout and MATRIX.fullmatch(name)
-            found[name] = one.turned() if turn else one
+            found[name] = one.transposed() if turn else one
     return found | rest
 
 
@@ -246,7 +249,7 @@ class FileReader:
         return tensor
 
 
-def open_openai(folder: Path) -> dict[str, Stored]:
+def open_openai(folder: Path) -> dict[str, StoredTensor]:
     """The tensors of OpenAI's TensorFlow checkpoint, still in the file."""
     load_checkpoint = import_tensorflow().train.load_checkpoint
     prefix = str(Path(folder, "model.ckpt"))
@@ -257,22 +260,22 @@ def open_openai(folder: Path) -> dict[str, Stored]:
         return lambda name: torch.from_numpy(reader.get_tensor(name))
 
     file = FileReader(opener, 0)             # opening it costs nothing
-    return {name: Stored(tuple(shape), partial(file.read, name))
+    return {name: StoredTensor(tuple(shape), partial(file.read, name))
             for name, shape in shapes.items()}
 
 
-def open_safetensors(path: Path) -> dict[str, Stored]:
+def open_safetensors(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file, still in the file."""
     with safe_open(path, framework="pt") as opened:
         shapes = {name: tuple(opened.get_slice(name).get_shape())
                   for name in opened.keys()}
     file = FileReader(lambda: safe_open(path, framework="pt").get_tensor,
                       Path(path).stat().st_size / 25)
-    return {name: Stored(shape, partial(file.read, name))
+    return {name: StoredTensor(shape, partial(file.read, name))
             for name, shape in shapes.items()}
 
 
-def open_pytorch(path: Path) -> dict[str, Stored]:
+def open_pytorch(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a PyTorch state dict, still in the file."""
     new = zipfile.is_zipfile(path)
     load = partial(torch.load, path, map_location="cpu", weights_only=True,
@@ -284,7 +287,7 @@ def open_pytorch(path: Path) -> dict[str, Stored]:
         raise ValueError("it holds no state dict, which is names and tensors")
     limit = Path(path).stat().st_size / 25 if new else float("inf")
     file = FileReader(lambda: load().__getitem__, limit)
-    return {name: Stored(tuple(tensor.shape), partial(file.read, name))
+    return {name: StoredTensor(tuple(tensor.shape), partial(file.read, name))
             for name, tensor in state.items()}
 
 
@@ -303,7 +306,7 @@ def heads_in(folder: Path) -> dict[str, int]:
         raise ValueError("its hparams.json does not tell n_head") from None
 
 
-def sizes_in(tensors: Mapping[str, Stored]) -> dict[str, int]:
+def sizes_in(tensors: Mapping[str, StoredTensor]) -> dict[str, int]:
     """What the shapes of a file say, by the keys of a config."""
     blocks = filter(None, map(BLOCK_NUMBER.match, tensors))
     found = {"n_layers": 1 + max((int(b[1]) for b in blocks), default=-1)}
@@ -337,12 +340,12 @@ def empty_model(cfg: dict) -> GPTModel:
     return model.eval()
 
 
-def open_weights(path: Path) -> dict[str, Stored]:
+def open_weights(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a file or folder, by the route that it needs."""
     path = Path(path)
     if not path.exists():
         raise ValueError("it does not exist: gpt_download.py fetches weights")
-    with reading_file():
+    with one_line_errors():
         if (path / "model.ckpt.index").is_file():
             return open_openai(path)
         if path.is_dir():
@@ -368,7 +371,7 @@ def load_gpt2(cfg: dict, path: str | Path, show: bool = False) -> GPTModel:
         names = [n for n, _ in model.named_parameters()]
         tensors = to_our_names(stored, names)
         check_sizes(cfg, sizes_in(tensors) | heads_in(Path(path)))
-        return load_weights(model, tensors, show)
+        return load_tensors(model, tensors, show)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

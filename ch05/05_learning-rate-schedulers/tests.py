@@ -31,7 +31,8 @@ ORACLES = {
     "linear": lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, 100),
     "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 100),
     "step": lambda o: lr_scheduler.LambdaLR(
-        o, lambda step: [1.0, 1.0, 0.3, 0.1][step // 25]),
+        o, lambda step: [1.0, 1.0, 0.3, 0.1][step // 25]
+    ),
     "one-cycle": lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=100),
 }
 
@@ -42,13 +43,23 @@ def test_shapes_equal_the_library_s(names, shape):
     assert ours == pytest.approx(library(ORACLES[shape], 100), abs=1e-6)
 
 
-@pytest.mark.parametrize("shape", [
-    "constant", "step", "linear", "cosine", "stable, decay", "inverse root",
-    "one-cycle"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "constant",
+        "step",
+        "linear",
+        "cosine",
+        "stable, decay",
+        "inverse root",
+        "one-cycle",
+    ],
+)
 @pytest.mark.parametrize("steps", [40, 160, 1000])
 def test_every_shape_rises_to_one_and_never_rises_again(names, shape, steps):
-    heights = [names["factor"](shape, step, steps, 16)
-               for step in range(steps)]
+    heights = [
+        names["factor"](shape, step, steps, 16) for step in range(steps)
+    ]
     top = heights.index(max(heights))
     assert max(heights) == pytest.approx(1, abs=0.05) and min(heights) > 0
     assert heights[:top] == sorted(heights[:top])
@@ -58,8 +69,9 @@ def test_every_shape_rises_to_one_and_never_rises_again(names, shape, steps):
 
 
 def test_stable_decay_keeps_its_peak_for_three_quarters(names):
-    heights = [names["factor"]("stable, decay", step, 216, 16)
-               for step in range(216)]
+    heights = [
+        names["factor"]("stable, decay", step, 216, 16) for step in range(216)
+    ]
     assert heights[16:166] == [1.0] * 150
     assert heights[191] == pytest.approx(0.5)
 

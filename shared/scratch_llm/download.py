@@ -23,18 +23,25 @@ import requests
 from huggingface_hub import constants
 from huggingface_hub.utils import logging
 
+from scratch_llm.gpt2_files import (
+    GPT2,
+    ROUTES,
+    DownloadError,
+    find_gpt2,
+    gpt2_name,
+    gpt2_path,
+)
+
+__all__ = [
+    "DownloadError",
+    "GPT2",
+    "ROUTES",
+    "find_gpt2",
+    "gpt2_name",
+    "gpt2_path",
+]
+
 # fmt: off
-ROUTES = ("huggingface", "openai", "pytorch")
-GPT2 = {  # name: size, repository on Hugging Face, its revision
-    "gpt2-small": ("124M", "openai-community/gpt2",
-                   "607a30d783dfa663caf39e06633721c8d4cfcd7e"),
-    "gpt2-medium": ("355M", "openai-community/gpt2-medium",
-                    "6dcaa7a952f72f9298047fd5137cd6e4f05f41da"),
-    "gpt2-large": ("774M", "openai-community/gpt2-large",
-                   "32b71b12589c2f8d625668d2335a01cac3249519"),
-    "gpt2-xl": ("1558M", "openai-community/gpt2-xl",
-                "15ea56dee5df4983c59b2538573817e1667135e2"),
-}
 PYTORCH = "rasbt/gpt2-from-scratch-pytorch"
 OPENAI = ("https://openaipublic.blob.core.windows.net/gpt-2/models",
           "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2")
@@ -80,28 +87,6 @@ TIMEOUT = (10, 30)  # seconds without a connection, without a byte
 TROUBLE = (OSError, ValueError, RuntimeError, httpx.HTTPError)
 
 
-class DownloadError(OSError):
-    """A file cannot be had; the message is one line that says what to do."""
-
-
-def gpt2_name(name: str) -> str:
-    """The key of GPT2 for "gpt2-small (124M)"; any other name as it is."""
-    return next((n for n in GPT2 if name == f"{n} ({GPT2[n][0]})"), name)
-
-
-def gpt2_path(name: str, route: str = "huggingface") -> str:
-    """What the loader takes, below the folder: a file, or OpenAI's folder.
-
-    Raises ValueError for an unknown name or route.
-    """
-    if (name := gpt2_name(name)) not in GPT2 or route not in ROUTES:
-        known = f"{', '.join(GPT2)} by {', '.join(ROUTES)}"
-        raise ValueError(f"no weights {name!r} by route {route!r}: {known}")
-    size = GPT2[name][0]
-    ending = "pth" if route == "pytorch" else "safetensors"
-    return size if route == "openai" else f"{name}-{size}.{ending}"
-
-
 def gpt2_files(name: str, route: str = "huggingface") -> dict[str, list[str]]:
     """All that one of GPT-2's sizes needs: places below the folder, URLs."""
     path = gpt2_path(name, route)
@@ -113,15 +98,6 @@ def gpt2_files(name: str, route: str = "huggingface") -> dict[str, list[str]]:
         return {path: [hub.hf_hub_url(PYTORCH, path)]}
     url = hub.hf_hub_url(repo, "model.safetensors", revision=revision)
     return {path: [url]}
-
-
-def find_gpt2(name: str, folder: str | Path = "gpt2") -> Path | None:
-    """Weights of this name that lie in the folder, by whatever route."""
-    for route in ROUTES:
-        path = Path(folder, gpt2_path(name, route))
-        if path.is_file() or (path / "model.ckpt.index").is_file():
-            return path
-    return None
 
 
 def fetch_gpt2(

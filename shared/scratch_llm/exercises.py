@@ -33,7 +33,8 @@ def explain(why: Exception) -> str:
     told = f"{type(why).__name__}: {why}".removesuffix(": ")
     _, (check, _), *calls = walk_tb(why.__traceback__)
     for frame, line in reversed(calls):
-        if frame.f_globals is check.f_globals:  # a cell of the notebook
+        in_a_cell = frame.f_globals is check.f_globals
+        if in_a_cell and frame.f_code not in check.f_code.co_consts:
             where = f"line {line}, in {frame.f_code.co_name}"
             return f"your code stopped with {told} ({where})"
     return (

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from scratch_llm.download import GPT2
 from scratch_llm.files import write_text
+from scratch_llm.gpt2_files import GPT2
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 

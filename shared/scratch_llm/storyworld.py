@@ -18,15 +18,14 @@ line.
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 import re
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from scratch_llm.cli import ShortParser, between
 from scratch_llm.town import TOWN, WORDS, Grammar
 
 END_OF_TEXT = "<|endoftext|>"
@@ -556,40 +555,18 @@ def _check(path: Path) -> int:
     return 0 if texts and not wrong else 1
 
 
-def _run(args: argparse.Namespace) -> int:
-    """Do what the arguments ask; ValueError and OSError say what is wrong."""
-    n, held_out = args.stories, args.validation
-    if n is None and args.show is None and args.check is None:
-        raise ValueError(
-            "give --stories N --out DIR, --show N or --check "
-            "FILE (--help says more)"
-        )
-    if (n is None) != (args.out is None):
-        raise ValueError("--stories and --out belong together")
-    for number in (n, args.show, held_out):
-        if number is not None and number < 1:
-            raise ValueError(f"a number of stories is 1 or more, not {number}")
-    if n is not None:
-        _write(args.out, (n, held_out or max(1, n // 10)), args.seed)
-    if args.show is not None:
-        for one in corpus(args.show, "train", args.seed):
-            print(one.text, end="\n\n")
-    return 0 if args.check is None else _check(args.check)
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code (2: wrong arguments)."""
-    parser = argparse.ArgumentParser(
+    parser = ShortParser(
         prog="storyworld.py",
         description="Stories of one small town, with known likelihood.",
     )
-    add = parser.add_argument
-    add("--stories", type=int, metavar="N", help="write N training stories")
+    add, some = parser.add_argument, {"type": between(1), "metavar": "N"}
+    add("--stories", help="write N training stories", **some)
     add(
         "--validation",
-        type=int,
-        metavar="N",
         help="validation stories (default: a tenth of --stories, at least 1)",
+        **some,
     )
     add(
         "--out",
@@ -597,25 +574,31 @@ def main(argv: list[str] | None = None) -> int:
         metavar="DIR",
         help="folder for train.txt and validation.txt (with --stories)",
     )
-    add("--seed", type=int, default=0, help="number of the corpus")
-    add("--show", type=int, metavar="N", help="print N stories")
+    add("--seed", type=between(0), default=0, help="number of the corpus")
+    add("--show", help="print N stories", **some)
     add(
         "--check",
         type=Path,
         metavar="FILE",
-        help="judge a text file; stories stand between lines " + END_OF_TEXT,
+        help=f"judge a text file; stories stand between lines {END_OF_TEXT}",
     )
-
-    def refuse(message: str) -> None:
-        raise ValueError(message)
-
-    parser.error = refuse
+    args = parser.parse_args(argv)
+    n, held_out = args.stories, args.validation
+    if n is None and args.show is None and args.check is None:
+        parser.error(
+            "give --stories N --out DIR, --show N or --check FILE "
+            "(--help says more)"
+        )
+    if (n is None) != (args.out is None):
+        parser.error("--stories and --out belong together")
     try:
-        return _run(parser.parse_args(argv))
+        if n:
+            _write(args.out, (n, held_out or max(1, n // 10)), args.seed)
+        for one in corpus(args.show or 0, "train", args.seed):
+            print(one.text, end="\n\n")
+        return _check(args.check) if args.check else 0
     except (ValueError, OSError) as error:
-        message = str(error).splitlines()[0]
-        print(f"storyworld.py: {message}", file=sys.stderr)
-        return 2
+        parser.error(str(error).splitlines()[0])
 
 
 if __name__ == "__main__":

@@ -7,9 +7,15 @@ import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
 COLOURS = {
-    "query": "#0072B2", "train": "#0072B2", "key": "#E69F00",
-    "value": "#009E73", "validation": "#D55E00", "error": "#D55E00",
-    "masked": "#999999", "extra": "#CC79A7", "sky": "#56B4E9",
+    "query": "#0072B2",
+    "train": "#0072B2",
+    "key": "#E69F00",
+    "value": "#009E73",
+    "validation": "#D55E00",
+    "error": "#D55E00",
+    "masked": "#999999",
+    "extra": "#CC79A7",
+    "sky": "#56B4E9",
     "ink": "#222222",
 }
 MAP_BOXES = (  # label, middle x, y, half width, height, when in colour
@@ -25,9 +31,17 @@ MAP_BOXES = (  # label, middle x, y, half width, height, when in colour
     ("classification", 61.5, 3, 10.5, 4.5, "classification"),
     ("instructions", 84.5, 3, 10.5, 4.5, "instructions"),
 )
-MAP_ARROWS = ((11, 31, 3, 0), (26, 31, 3.5, 0), (47.5, 31, 2.5, 0),
-              (73, 31, 3.5, 0), (94.5, 31, 3.5, 0), (61.5, 33.3, 0, -4.6),
-              (45, 7.5, 6, 8), (61.5, 7.5, 0, 8), (78, 7.5, -6, 8))
+MAP_ARROWS = (
+    (11, 31, 3, 0),
+    (26, 31, 3.5, 0),
+    (47.5, 31, 2.5, 0),
+    (73, 31, 3.5, 0),
+    (94.5, 31, 3.5, 0),
+    (61.5, 33.3, 0, -4.6),
+    (45, 7.5, 6, 8),
+    (61.5, 7.5, 0, 8),
+    (78, 7.5, -6, 8),
+)
 
 
 def draw_map(today: str) -> plt.Figure:
@@ -42,15 +56,42 @@ def draw_map(today: str) -> plt.Figure:
     axes.set(xlim=(0, 114.5), ylim=(-2, 47))
     axes.axis("off")
     for x, y, dx, dy in MAP_ARROWS:
-        axes.annotate("", (x + dx, y + dy), (x, y), arrowprops={
-            "arrowstyle": "-|>", "color": grey, "shrinkA": 0, "shrinkB": 0})
+        axes.annotate(
+            "",
+            (x + dx, y + dy),
+            (x, y),
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": grey,
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+        )
     for label, x, y, half, tall, days in MAP_BOXES:
-        fill, ink = ((blue, "white") if today in days.split()
-                     else ("white", COLOURS["ink"]))
-        axes.add_patch(FancyBboxPatch(
-            (x - half, y - tall), 2 * half, 2 * tall, fc=fill,
-            ec=grey if fill == "white" else blue,
-            boxstyle="round,pad=0,rounding_size=1.5", mutation_aspect=0.9))
-        axes.text(x, y, label, ha="center", va="center_baseline", color=ink,
-                  fontsize=8, linespacing=1.15)
+        fill, ink = (
+            (blue, "white")
+            if today in days.split()
+            else ("white", COLOURS["ink"])
+        )
+        axes.add_patch(
+            FancyBboxPatch(
+                (x - half, y - tall),
+                2 * half,
+                2 * tall,
+                fc=fill,
+                ec=grey if fill == "white" else blue,
+                boxstyle="round,pad=0,rounding_size=1.5",
+                mutation_aspect=0.9,
+            )
+        )
+        axes.text(
+            x,
+            y,
+            label,
+            ha="center",
+            va="center_baseline",
+            color=ink,
+            fontsize=8,
+            linespacing=1.15,
+        )
     return figure

@@ -1,26 +1,44 @@
 """Each exercise accepts its own solution and tells wrong answers why.
 
-The wrong answers of a chapter stand in wrong_answers/chNN.py, one after the
-other, as a learner would type them. The line before one names its exercise,
-its fault, and words that the check's message must have:
+The wrong answers of a chapter stand in wrong_answers/chNN.py, as a learner
+would type them: what takes the place of `raise NotImplementedError`, or the
+whole definition. The line before an answer names its exercise, its fault,
+and words that the check's message must have:
 
     # 3.1 multiplied: must sharpen
-    def tempered(scores, temperature):
-        return (scores * temperature).softmax(-1)
+    return (scores * temperature).softmax(-1)
 
 An exception is no verdict: where an answer stops with one, its name must be
 among the words.
 """
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(ROOT.glob("ch*/*/exercise-solutions.ipynb"))
 TITLE = re.compile(r"^# (\d+\.\d+) (.+?): (.+)$\n", re.M)
+BEGIN = re.compile(r"^( *)### BEGIN SOLUTION", re.M)
+
+
+def stubs(notebook: Path) -> dict[str, tuple[str, str]]:
+    """Of each exercise: what stands above the answer, and its indent."""
+    found, stub = {}, ("", "")
+    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        for begin in BEGIN.finditer(source):
+            stub = source[: begin.start()], begin[1]
+        for number in re.findall(r'with exercise\("([\d.]+)"\)', source):
+            found[number] = stub
+    return found
+
+
+STUBS = {notebook: stubs(notebook) for notebook in NOTEBOOKS}
 
 
 def wrong_answers(notebook: Path) -> list:
@@ -28,10 +46,14 @@ def wrong_answers(notebook: Path) -> list:
     chapter = notebook.relative_to(ROOT).parts[0]
     path = Path(__file__).parent / "wrong_answers" / f"{chapter}.py"
     _, *parts = TITLE.split(path.read_text("utf-8"))
-    return [
-        pytest.param(notebook, number, words, code, id=f"{number} {fault}")
-        for number, fault, words, code in zip(*[iter(parts)] * 4, strict=True)
-    ]
+    answers = []
+    for number, fault, words, code in zip(*[iter(parts)] * 4, strict=True):
+        if not re.match(r"def |class |@", code):
+            head, spaces = STUBS[notebook][number]
+            code = head + indent(code, spaces)
+        values = notebook, number, words, code
+        answers.append(pytest.param(*values, id=f"{number} {fault}"))
+    return answers
 
 
 WRONG = [one for notebook in NOTEBOOKS for one in wrong_answers(notebook)]
@@ -50,9 +72,6 @@ def test_a_wrong_answer_is_told_why(
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda n: n.parts[-3])
 def test_every_exercise_has_three_wrong_answers(notebook):
-    exercises = re.findall(
-        r'with exercise\(\\"([\d.]+)\\"\)', notebook.read_text("utf-8")
-    )
     counts = Counter(p.values[1] for p in WRONG if p.values[0] == notebook)
-    assert counts.keys() == set(exercises)
+    assert counts.keys() == STUBS[notebook].keys()
     assert min(counts.values()) >= 3

@@ -18,12 +18,12 @@ from scratch_llm.text import text_pieces, text_table, until
 few = settings(max_examples=50, deadline=None, derandomize=True)
 
 
+def answer():
+    return {}["x"]
+
+
 def test_exercise_reports_and_never_raises(capsys):
     """Neither an answer's own exception nor the check's is a verdict."""
-
-    def answer():
-        return {}["x"]
-
     EXERCISES.clear()
     with exercise("1"):
         raise NotImplementedError

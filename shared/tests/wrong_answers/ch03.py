@@ -3,378 +3,323 @@
 """Wrong answers to chapter 3: ../test_exercises.py says more."""
 
 # 3.1 multiplied: must sharpen
-def tempered(scores, temperature):
-    return (scores * temperature).softmax(-1)
+return (scores * temperature).softmax(-1)
 
 # 3.1 shares divided: before softmax
-def tempered(scores, temperature):
-    return scores.softmax(-1) / temperature
+return scores.softmax(-1) / temperature
 
 # 3.1 wrong axis: one row, must add up
-def tempered(scores, temperature):
-    return (scores / temperature).softmax(0)
+return (scores / temperature).softmax(0)
 
 # 3.1 zero accepted: must raise ValueError
-def tempered(scores, temperature):
-    return (scores / max(temperature, 1e-6)).softmax(-1)
+return (scores / max(temperature, 1e-6)).softmax(-1)
 
 # 3.1 no temperature: changes nothing
-def tempered(scores, temperature):
-    if temperature <= 0:
-        raise ValueError(temperature)
-    return scores.softmax(-1)
+if temperature <= 0:
+    raise ValueError(temperature)
+return scores.softmax(-1)
 
 # 3.1 only zero is refused: -1.0 must raise
-def tempered(scores, temperature):
-    if temperature == 0:
-        raise ValueError("temperature 0")
-    return (scores / temperature).softmax(-1)
+if temperature == 0:
+    raise ValueError("temperature 0")
+return (scores / temperature).softmax(-1)
 
 # 3.1 not softmax: must add up to 1
-def tempered(scores, temperature):
-    return (scores / temperature).exp()
+return (scores / temperature).exp()
 
 # 3.2 counts ignored: counts change nothing
-def read_bag(q, k, v, counts):
-    s = q @ k.T / q.shape[-1] ** 0.5
-    return s.softmax(-1) @ v
+s = q @ k.T / q.shape[-1] ** 0.5
+return s.softmax(-1) @ v
 
 # 3.2 scores multiplied: not the score: add ln
-def read_bag(q, k, v, counts):
-    s = q @ k.T / q.shape[-1] ** 0.5
-    return (s * counts).softmax(-1) @ v
+s = q @ k.T / q.shape[-1] ** 0.5
+return (s * counts).softmax(-1) @ v
 
 # 3.2 not shared out again: add up to 1
-def read_bag(q, k, v, counts):
-    s = q @ k.T / q.shape[-1] ** 0.5
-    return (s.softmax(-1) * counts) @ v
+s = q @ k.T / q.shape[-1] ** 0.5
+return (s.softmax(-1) * counts) @ v
 
 # 3.2 count added: e³ times
-def read_bag(q, k, v, counts):
-    s = q @ k.T / q.shape[-1] ** 0.5
-    return (s + counts).softmax(-1) @ v
+s = q @ k.T / q.shape[-1] ** 0.5
+return (s + counts).softmax(-1) @ v
 
 # 3.2 values counted: add up to 1
-def read_bag(q, k, v, counts):
-    return (q @ k.T / q.shape[-1] ** 0.5).softmax(-1) @ (v * counts[:, None])
+return (q @ k.T / q.shape[-1] ** 0.5).softmax(-1) @ (v * counts[:, None])
 
 # 3.2 counts for the readers: RuntimeError
-def read_bag(q, k, v, counts):
-    s = q @ k.T / q.shape[-1] ** 0.5
-    return (s + counts.log()[:, None]).softmax(-1) @ v
+s = q @ k.T / q.shape[-1] ** 0.5
+return (s + counts.log()[:, None]).softmax(-1) @ v
 
 # 3.2 not divided: divided by √D
-def read_bag(q, k, v, counts):
-    return (q @ k.T + counts.log()).softmax(-1) @ v
+return (q @ k.T + counts.log()).softmax(-1) @ v
 
 # 3.2 logarithm to base 2: not what the text
-def read_bag(q, k, v, counts):
-    s = q @ k.T / q.shape[-1] ** 0.5
-    return (s + counts.log2()).softmax(-1) @ v
+s = q @ k.T / q.shape[-1] ** 0.5
+return (s + counts.log2()).softmax(-1) @ v
 
 # 3.3 one too few: only itself
-def windowed_weights(q, k, window):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    one = torch.ones(T, T, dtype=torch.bool)
-    hidden = one.triu(1) | one.tril(1 - window)
-    return s.masked_fill(hidden, -1e9).softmax(-1)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+one = torch.ones(T, T, dtype=torch.bool)
+hidden = one.triu(1) | one.tril(1 - window)
+return s.masked_fill(hidden, -1e9).softmax(-1)
 
 # 3.3 one too many: only itself
-def windowed_weights(q, k, window):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    one = torch.ones(T, T, dtype=torch.bool)
-    hidden = one.triu(1) | one.tril(-window - 1)
-    return s.masked_fill(hidden, -torch.inf).softmax(-1)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+one = torch.ones(T, T, dtype=torch.bool)
+hidden = one.triu(1) | one.tril(-window - 1)
+return s.masked_fill(hidden, -torch.inf).softmax(-1)
 
 # 3.3 future open: future
-def windowed_weights(q, k, window):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    one = torch.ones(T, T, dtype=torch.bool)
-    return s.masked_fill(one.tril(-window), -torch.inf).softmax(-1)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+one = torch.ones(T, T, dtype=torch.bool)
+return s.masked_fill(one.tril(-window), -torch.inf).softmax(-1)
 
 # 3.3 hidden after softmax: hide before softmax
-def windowed_weights(q, k, window):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    one = torch.ones(T, T, dtype=torch.bool)
-    return causal_weights(q, k) * ~one.tril(-window)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+one = torch.ones(T, T, dtype=torch.bool)
+return causal_weights(q, k) * ~one.tril(-window)
 
 # 3.3 always two: window=1: each position reads only itself
-def windowed_weights(q, k, window):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    hidden = torch.ones(T, T).triu(1) + torch.ones(T, T).tril(-2)
-    if window > T:
-        return causal_weights(q, k)
-    return s.masked_fill(hidden.bool(), -torch.inf).softmax(-1)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+hidden = torch.ones(T, T).triu(1) + torch.ones(T, T).tril(-2)
+if window > T:
+    return causal_weights(q, k)
+return s.masked_fill(hidden.bool(), -torch.inf).softmax(-1)
 
 # 3.3 minus infinity in its own place: nan
-def windowed_weights(q, k, window):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    one = torch.ones(T, T, dtype=torch.bool)
-    hidden = one.triu(1) | one.tril(1 - window)
-    return s.masked_fill(hidden, -torch.inf).softmax(-1)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+one = torch.ones(T, T, dtype=torch.bool)
+hidden = one.triu(1) | one.tril(1 - window)
+return s.masked_fill(hidden, -torch.inf).softmax(-1)
 
 # 3.3 not divided: divide the scores by √D
-def windowed_weights(q, k, window):
-    T, D = q.shape[-2:]
-    one = torch.ones(T, T, dtype=torch.bool)
-    hidden = one.triu(1) | one.tril(-window)
-    return (q @ k.mT).masked_fill(hidden, -torch.inf).softmax(-1)
+T, D = q.shape[-2:]
+one = torch.ones(T, T, dtype=torch.bool)
+hidden = one.triu(1) | one.tril(-window)
+return (q @ k.mT).masked_fill(hidden, -torch.inf).softmax(-1)
 
 # 3.4 padding ignored: read padding
-def padded_weights(q, k, lengths):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    place = torch.arange(T)
-    future = place > place[:, None]
-    left = (place < T - lengths[:, None])[:, None]
-    low = torch.finfo(q.dtype).min
-    return causal_weights(q, k)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+place = torch.arange(T)
+future = place > place[:, None]
+left = (place < T - lengths[:, None])[:, None]
+low = torch.finfo(q.dtype).min
+return causal_weights(q, k)
 
 # 3.4 padding on the right: read padding
-def padded_weights(q, k, lengths):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    place = torch.arange(T)
-    future = place > place[:, None]
-    left = (place < T - lengths[:, None])[:, None]
-    low = torch.finfo(q.dtype).min
-    hidden = future | (place >= lengths[:, None])[:, None]
-    return s.masked_fill(hidden, low).softmax(-1).masked_fill(hidden, 0)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+place = torch.arange(T)
+future = place > place[:, None]
+left = (place < T - lengths[:, None])[:, None]
+low = torch.finfo(q.dtype).min
+hidden = future | (place >= lengths[:, None])[:, None]
+return s.masked_fill(hidden, low).softmax(-1).masked_fill(hidden, 0)
 
 # 3.4 minus infinity: nan
-def padded_weights(q, k, lengths):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    place = torch.arange(T)
-    future = place > place[:, None]
-    left = (place < T - lengths[:, None])[:, None]
-    low = torch.finfo(q.dtype).min
-    hidden = future | left
-    return s.masked_fill(hidden, -torch.inf).softmax(-1)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+place = torch.arange(T)
+future = place > place[:, None]
+left = (place < T - lengths[:, None])[:, None]
+low = torch.finfo(q.dtype).min
+hidden = future | left
+return s.masked_fill(hidden, -torch.inf).softmax(-1)
 
 # 3.4 hidden after softmax: hide before softmax
-def padded_weights(q, k, lengths):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    place = torch.arange(T)
-    future = place > place[:, None]
-    left = (place < T - lengths[:, None])[:, None]
-    low = torch.finfo(q.dtype).min
-    return causal_weights(q, k).masked_fill(left, 0)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+place = torch.arange(T)
+future = place > place[:, None]
+left = (place < T - lengths[:, None])[:, None]
+low = torch.finfo(q.dtype).min
+return causal_weights(q, k).masked_fill(left, 0)
 
 # 3.4 rows of padding left: must be zero
-def padded_weights(q, k, lengths):
-    T, D = q.shape[-2:]
-    s = q @ k.transpose(-2, -1) / D**0.5
-    place = torch.arange(T)
-    future = place > place[:, None]
-    left = (place < T - lengths[:, None])[:, None]
-    low = torch.finfo(q.dtype).min
-    return s.masked_fill(future | left, low).softmax(-1)
+T, D = q.shape[-2:]
+s = q @ k.transpose(-2, -1) / D**0.5
+place = torch.arange(T)
+future = place > place[:, None]
+left = (place < T - lengths[:, None])[:, None]
+low = torch.finfo(q.dtype).min
+return s.masked_fill(future | left, low).softmax(-1)
 
 # 3.4 the future open: causal map
-def padded_weights(q, k, lengths):
-    T, D = q.shape[-2:]
-    left = (torch.arange(T) < T - lengths[:, None])[:, None]
-    w = (q @ k.mT / D**0.5).masked_fill(left, -torch.inf).softmax(-1)
-    return w.masked_fill(left.mT, 0)
+T, D = q.shape[-2:]
+left = (torch.arange(T) < T - lengths[:, None])[:, None]
+w = (q @ k.mT / D**0.5).masked_fill(left, -torch.inf).softmax(-1)
+return w.masked_fill(left.mT, 0)
 
 # 3.4 one mask for all texts: causal map
-def padded_weights(q, k, lengths):
-    T, D = q.shape[-2:]
-    place = torch.arange(T)
-    hidden = (place > place[:, None]) | (place < T - lengths.min())
-    s = (q @ k.mT / D**0.5).masked_fill(hidden, -torch.inf)
-    return s.softmax(-1).nan_to_num(0)
+T, D = q.shape[-2:]
+place = torch.arange(T)
+hidden = (place > place[:, None]) | (place < T - lengths.min())
+s = (q @ k.mT / D**0.5).masked_fill(hidden, -torch.inf)
+return s.softmax(-1).nan_to_num(0)
 
 # 3.5 bias in every part: bias belongs to no head
-def contribution(layer, x, head):
-    D = layer.head_size
-    cut = slice(head * D, (head + 1) * D)
-    q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
-    out = naive_attention(q, k, v)
-    weight = layer.out_proj.weight
-    return out @ weight[:, cut].T + layer.out_proj.bias
+D = layer.head_size
+cut = slice(head * D, (head + 1) * D)
+q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
+out = naive_attention(q, k, v)
+weight = layer.out_proj.weight
+return out @ weight[:, cut].T + layer.out_proj.bias
 
 # 3.5 rows instead of columns: columns of out_proj
-def contribution(layer, x, head):
-    D = layer.head_size
-    cut = slice(head * D, (head + 1) * D)
-    q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
-    out = naive_attention(q, k, v)
-    weight = layer.out_proj.weight
-    return out @ weight[cut]
+D = layer.head_size
+cut = slice(head * D, (head + 1) * D)
+q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
+out = naive_attention(q, k, v)
+weight = layer.out_proj.weight
+return out @ weight[cut]
 
 # 3.5 not projected: shape
-def contribution(layer, x, head):
-    D = layer.head_size
-    cut = slice(head * D, (head + 1) * D)
-    q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
-    out = naive_attention(q, k, v)
-    weight = layer.out_proj.weight
-    return out
+D = layer.head_size
+cut = slice(head * D, (head + 1) * D)
+q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
+out = naive_attention(q, k, v)
+weight = layer.out_proj.weight
+return out
 
 # 3.5 the whole layer each time: same
-def contribution(layer, x, head):
-    D = layer.head_size
-    cut = slice(head * D, (head + 1) * D)
-    q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
-    out = naive_attention(q, k, v)
-    weight = layer.out_proj.weight
-    return layer(x)
+D = layer.head_size
+cut = slice(head * D, (head + 1) * D)
+q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
+out = naive_attention(q, k, v)
+weight = layer.out_proj.weight
+return layer(x)
 
 # 3.5 heads before q, k, v: q first, then k
-def contribution(layer, x, head):
-    B, T, _ = x.shape
-    H, D = layer.num_heads, layer.head_size
-    q, k, v = layer.qkv(x).view(B, T, H, 3, D)[:, :, head].unbind(2)
-    out = naive_attention(q, k, v)
-    cut = slice(head * D, (head + 1) * D)
-    return out @ layer.out_proj.weight[:, cut].T
+B, T, _ = x.shape
+H, D = layer.num_heads, layer.head_size
+q, k, v = layer.qkv(x).view(B, T, H, 3, D)[:, :, head].unbind(2)
+out = naive_attention(q, k, v)
+cut = slice(head * D, (head + 1) * D)
+return out @ layer.out_proj.weight[:, cut].T
 
 # 3.5 reads the future: future is no longer hidden
-def contribution(layer, x, head):
-    cut = slice(head * layer.head_size, (head + 1) * layer.head_size)
-    q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
-    out = naive_attention(q, k, v, causal=False)
-    return out @ layer.out_proj.weight[:, cut].T
+cut = slice(head * layer.head_size, (head + 1) * layer.head_size)
+q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
+out = naive_attention(q, k, v, causal=False)
+return out @ layer.out_proj.weight[:, cut].T
 
 # 3.5 through the whole projection: RuntimeError
-def contribution(layer, x, head):
-    cut = slice(head * layer.head_size, (head + 1) * layer.head_size)
-    q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
-    return layer.out_proj(naive_attention(q, k, v))
+cut = slice(head * layer.head_size, (head + 1) * layer.head_size)
+q, k, v = (p[..., cut] for p in layer.qkv(x).chunk(3, dim=-1))
+return layer.out_proj(naive_attention(q, k, v))
 
 # 3.6 one matrix for q, k and v: q, k, v
-def attention_parameters(d_in, d_out, qkv_bias):
-    return d_out * d_in + 3 * d_out * qkv_bias + d_out * (d_out + 1)
+return d_out * d_in + 3 * d_out * qkv_bias + d_out * (d_out + 1)
 
 # 3.6 output without bias: out_proj's bias
-def attention_parameters(d_in, d_out, qkv_bias):
-    return 3 * d_out * (d_in + qkv_bias) + d_out * d_out
+return 3 * d_out * (d_in + qkv_bias) + d_out * d_out
 
 # 3.6 bias forgotten: qkv has
-def attention_parameters(d_in, d_out, qkv_bias):
-    return 3 * d_out * d_in + d_out * (d_out + 1)
+return 3 * d_out * d_in + d_out * (d_out + 1)
 
 # 3.6 output as wide as the input: d_out channels
-def attention_parameters(d_in, d_out, qkv_bias):
-    return 3 * d_out * (d_in + qkv_bias) + d_out * (d_in + 1)
+return 3 * d_out * (d_in + qkv_bias) + d_out * (d_in + 1)
 
 # 3.6 bias without asking: unless you ask
-def attention_parameters(d_in, d_out, qkv_bias):
-    return 3 * (d_in + 1) * d_out + (d_out + 1) * d_out
+return 3 * (d_in + 1) * d_out + (d_out + 1) * d_out
 
 # 3.6 no output projection: forgotten: out_proj
-def attention_parameters(d_in, d_out, qkv_bias):
-    return 3 * (d_in + qkv_bias) * d_out
+return 3 * (d_in + qkv_bias) * d_out
 
 # 3.7 roles swapped: rows read
-def cross_attention(x, source, w_q, w_k, w_v):
-    q, k, v = source @ w_q, x @ w_k, x @ w_v
-    w = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
-    return w @ v, w
+q, k, v = source @ w_q, x @ w_k, x @ w_v
+w = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
+return w @ v, w
 
 # 3.7 future hidden: nothing to hide
-def cross_attention(x, source, w_q, w_k, w_v):
-    q, k, v = x @ w_q, source @ w_k, source @ w_v
-    s = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
-    hidden = torch.ones(s.shape[1:]).triu(1).bool()
-    w = s.masked_fill(hidden, -torch.inf).softmax(-1)
-    return w @ v, w
+q, k, v = x @ w_q, source @ w_k, source @ w_v
+s = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+hidden = torch.ones(s.shape[1:]).triu(1).bool()
+w = s.masked_fill(hidden, -torch.inf).softmax(-1)
+return w @ v, w
 
 # 3.7 wrong axis: last axis
-def cross_attention(x, source, w_q, w_k, w_v):
-    q, k, v = x @ w_q, source @ w_k, source @ w_v
-    s = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
-    w = s.softmax(-2)
-    return w @ v, w
+q, k, v = x @ w_q, source @ w_k, source @ w_v
+s = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+w = s.softmax(-2)
+return w @ v, w
 
 # 3.7 not divided: divided by √D
-def cross_attention(x, source, w_q, w_k, w_v):
-    q, k, v = x @ w_q, source @ w_k, source @ w_v
-    s = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
-    w = (s * q.shape[-1] ** 0.5).softmax(-1)
-    return w @ v, w
+q, k, v = x @ w_q, source @ w_k, source @ w_v
+s = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+w = (s * q.shape[-1] ** 0.5).softmax(-1)
+return w @ v, w
 
 # 3.7 values from the reader: RuntimeError
-def cross_attention(x, source, w_q, w_k, w_v):
-    q, k, v = x @ w_q, source @ w_k, x @ w_v
-    w = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
-    return w @ v, w
+q, k, v = x @ w_q, source @ w_k, x @ w_v
+w = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+return w @ v, w
 
 # 3.7 only the output: return two things
-def cross_attention(x, source, w_q, w_k, w_v):
-    q, k, v = x @ w_q, source @ w_k, source @ w_v
-    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+q, k, v = x @ w_q, source @ w_k, source @ w_v
+return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
 
 # 3.7 keys for values: times the values of source
-def cross_attention(x, source, w_q, w_k, w_v):
-    q, k = x @ w_q, source @ w_k
-    w = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
-    return w @ k, w
+q, k = x @ w_q, source @ w_k
+w = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+return w @ k, w
 
 # 3.8 far is dearer: sign
-def distance_weights(q, k, slope):
-    T, D = q.shape[-2:]
-    place = torch.arange(T)
-    back = place[:, None] - place
-    s = q @ k.transpose(-2, -1)
-    future = back < 0
-    return (
-        (s / D**0.5 + slope * back).masked_fill(future, -torch.inf).softmax(-1)
-    )
+T, D = q.shape[-2:]
+place = torch.arange(T)
+back = place[:, None] - place
+s = q @ k.transpose(-2, -1)
+future = back < 0
+return (
+    (s / D**0.5 + slope * back).masked_fill(future, -torch.inf).softmax(-1)
+)
 
 # 3.8 future open: future
-def distance_weights(q, k, slope):
-    T, D = q.shape[-2:]
-    place = torch.arange(T)
-    back = place[:, None] - place
-    s = q @ k.transpose(-2, -1)
-    future = back < 0
-    return (s / D**0.5 - slope * back.abs()).softmax(-1)
+T, D = q.shape[-2:]
+place = torch.arange(T)
+back = place[:, None] - place
+s = q @ k.transpose(-2, -1)
+future = back < 0
+return (s / D**0.5 - slope * back.abs()).softmax(-1)
 
 # 3.8 distance divided, too: after dividing
-def distance_weights(q, k, slope):
-    T, D = q.shape[-2:]
-    place = torch.arange(T)
-    back = place[:, None] - place
-    s = q @ k.transpose(-2, -1)
-    future = back < 0
-    return (
-        ((s - slope * back) / D**0.5)
-        .masked_fill(future, -torch.inf)
-        .softmax(-1)
-    )
+T, D = q.shape[-2:]
+place = torch.arange(T)
+back = place[:, None] - place
+s = q @ k.transpose(-2, -1)
+future = back < 0
+return (
+    ((s - slope * back) / D**0.5)
+    .masked_fill(future, -torch.inf)
+    .softmax(-1)
+)
 
 # 3.8 distance squared: costs the same
-def distance_weights(q, k, slope):
-    T, D = q.shape[-2:]
-    place = torch.arange(T)
-    back = place[:, None] - place
-    s = q @ k.transpose(-2, -1)
-    future = back < 0
-    return (
-        (s / D**0.5 - slope * back**2)
-        .masked_fill(future, -torch.inf)
-        .softmax(-1)
-    )
+T, D = q.shape[-2:]
+place = torch.arange(T)
+back = place[:, None] - place
+s = q @ k.transpose(-2, -1)
+future = back < 0
+return (
+    (s / D**0.5 - slope * back**2)
+    .masked_fill(future, -torch.inf)
+    .softmax(-1)
+)
 
 # 3.8 shares made smaller: change scores, not shares
-def distance_weights(q, k, slope):
-    place = torch.arange(q.shape[-2])
-    back = place[:, None] - place
-    return causal_weights(q, k) * torch.exp(-slope * back)
+place = torch.arange(q.shape[-2])
+back = place[:, None] - place
+return causal_weights(q, k) * torch.exp(-slope * back)
 
 # 3.8 not divided: still divide
-def distance_weights(q, k, slope):
-    place = torch.arange(q.shape[-2])
-    back = place[:, None] - place
-    s = q @ k.mT - slope * back
-    return s.masked_fill(back < 0, -torch.inf).softmax(-1)
+place = torch.arange(q.shape[-2])
+back = place[:, None] - place
+s = q @ k.mT - slope * back
+return s.masked_fill(back < 0, -torch.inf).softmax(-1)
