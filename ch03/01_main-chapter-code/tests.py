@@ -54,10 +54,16 @@ def test_rows_are_shares_of_the_past(B, T, D, seed):
 
 
 @few
-@given(B=small, T=st.integers(2, 17), H=small, D=small, seed=seeds,
-       training=st.booleans(), data=st.data())
-def test_past_is_unchanged_by_the_future(B, T, H, D, seed,
-                                         training, data):
+@given(
+    B=small,
+    T=st.integers(2, 17),
+    H=small,
+    D=small,
+    seed=seeds,
+    training=st.booleans(),
+    data=st.data(),
+)
+def test_past_is_unchanged_by_the_future(B, T, H, D, seed, training, data):
     cut = data.draw(st.integers(1, T - 1))
     torch.manual_seed(seed)
     layer = build(H, D, T, p=0.3).train(training)
@@ -102,7 +108,8 @@ def test_without_a_mask_order_does_not_matter(T, D, seed):
     order = torch.randperm(T)
     out = attention.naive_attention(q, k, v, causal=False)
     shuffled = attention.naive_attention(
-        q[:, order], k[:, order], v[:, order], causal=False)
+        q[:, order], k[:, order], v[:, order], causal=False
+    )
     assert_close(shuffled, out[:, order])
 
 
@@ -133,7 +140,7 @@ def test_heads_are_neighbouring_channels(B, T, H, D):
     heads = attention.split_heads(x, H)
     assert heads.shape == (B, H, T, D)
     for h in range(H):
-        assert torch.equal(heads[:, h], x[..., h * D:(h + 1) * D])
+        assert torch.equal(heads[:, h], x[..., h * D : (h + 1) * D])
     assert torch.equal(attention.merge_heads(heads), x)
 
 
@@ -170,14 +177,21 @@ def test_input_and_output_may_differ_in_width():
     layer = attention.MultiHeadAttention(5, 12, 7, 0.0, 3, qkv_bias=True)
     assert layer(torch.randn(2, 7, 5)).shape == (2, 7, 12)
     shapes = {name: tuple(p.shape) for name, p in layer.named_parameters()}
-    assert shapes == {"qkv.weight": (36, 5), "qkv.bias": (36,),
-                      "out_proj.weight": (12, 12), "out_proj.bias": (12,)}
+    assert shapes == {
+        "qkv.weight": (36, 5),
+        "qkv.bias": (36,),
+        "out_proj.weight": (12, 12),
+        "out_proj.bias": (12,),
+    }
 
 
 def test_checkpoint_holds_no_mask_and_fits_any_length():
     short, long = build(2, 4, 8), build(2, 4, 32)
     assert set(short.state_dict()) == {
-        "qkv.weight", "out_proj.weight", "out_proj.bias"}
+        "qkv.weight",
+        "out_proj.weight",
+        "out_proj.bias",
+    }
     long.load_state_dict(short.state_dict())
     x = torch.randn(1, 8, 8)
     assert torch.equal(long(x), short(x))
@@ -187,8 +201,7 @@ def test_checkpoint_holds_no_mask_and_fits_any_length():
 
 
 @few
-@given(B=small, T=lengths, H=small, D=small, seed=seeds,
-       causal=st.booleans())
+@given(B=small, T=lengths, H=small, D=small, seed=seeds, causal=st.booleans())
 def test_naive_equals_pytorch(B, T, H, D, seed, causal):
     qkv = random_qkv(seed, B, H, T, D).requires_grad_()
     upstream = torch.randn(B, H, T, D)
@@ -222,14 +235,18 @@ def test_layer_equals_pytorchs_module(B, T, H, D, seed, bias):
     hidden = torch.ones(T, T, dtype=torch.bool).triu(1)
     outs = mine(x), theirs(x, x, x, attn_mask=hidden, need_weights=False)[0]
     assert_close(*outs, atol=1e-5, rtol=1e-4)
-    assert_close(*(torch.autograd.grad(out, x, upstream) for out in outs),
-                 atol=1e-5, rtol=1e-4)
+    assert_close(
+        *(torch.autograd.grad(out, x, upstream) for out in outs),
+        atol=1e-5,
+        rtol=1e-4,
+    )
 
 
 def test_gradient_equals_finite_differences():
     qkv = random_qkv(5, 2, 4, 3).double().requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda t: attention.naive_attention(*t), qkv)
+        lambda t: attention.naive_attention(*t), qkv
+    )
 
 
 # ---- The lesson's own steps ----------------------------------------------
@@ -248,9 +265,15 @@ def test_fused_layer_equals_the_list_of_heads(lesson, num_heads):
     plain = lesson["MultiHeadAttentionWrapper"](12, 12, 9, 0.0, num_heads)
     fused = attention.MultiHeadAttention(12, 12, 9, 0.0, num_heads)
     with torch.no_grad():
-        fused.qkv.weight.copy_(torch.cat([
-            getattr(head, name).weight for name in ("query", "key", "value")
-            for head in plain.heads]))
+        fused.qkv.weight.copy_(
+            torch.cat(
+                [
+                    getattr(head, name).weight
+                    for name in ("query", "key", "value")
+                    for head in plain.heads
+                ]
+            )
+        )
     fused.out_proj.load_state_dict(plain.out_proj.state_dict())
     x = torch.randn(2, 9, 12)
     assert_close(fused(x), plain(x))
@@ -288,26 +311,37 @@ def test_drawn_map_greys_exactly_the_zeros():
 # ---- Errors --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"num_heads": 5}, "d_out=12 .* num_heads=5"),
-    ({"num_heads": 0}, "num_heads=0"),
-    ({"num_heads": -3}, "num_heads=-3"),
-    ({"dropout": 1.5}, "1.5"),
-    ({"dropout": -0.1}, "-0.1"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"num_heads": 5}, "d_out=12 .* num_heads=5"),
+        ({"num_heads": 0}, "num_heads=0"),
+        ({"num_heads": -3}, "num_heads=-3"),
+        ({"dropout": 1.5}, "1.5"),
+        ({"dropout": -0.1}, "-0.1"),
+    ],
+)
 def test_a_layer_that_cannot_be_is_refused(change, message):
-    good = {"d_in": 12, "d_out": 12, "context_length": 4, "dropout": 0.0,
-            "num_heads": 3}
+    good = {
+        "d_in": 12,
+        "d_out": 12,
+        "context_length": 4,
+        "dropout": 0.0,
+        "num_heads": 3,
+    }
     attention.MultiHeadAttention(**good)
     with pytest.raises(ValueError, match=message):
         attention.MultiHeadAttention(**(good | change))
 
 
-@pytest.mark.parametrize("shape, message", [
-    ((1, 5, 12), "5 tokens .* context_length=4"),
-    ((1, 4, 11), r"\(1, 4, 11\), not \(B, T, 12\)"),
-    ((4, 12), r"\(4, 12\)"),
-])
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((1, 5, 12), "5 tokens .* context_length=4"),
+        ((1, 4, 11), r"\(1, 4, 11\), not \(B, T, 12\)"),
+        ((4, 12), r"\(4, 12\)"),
+    ],
+)
 def test_input_that_does_not_fit_is_refused(shape, message):
     with pytest.raises(ValueError, match=message):
         build(3, 4, 4)(torch.zeros(shape))

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import gpt
@@ -22,8 +23,15 @@ from torch import nn
 from torch.testing import assert_close
 
 HERE = Path(__file__).resolve().parent
-TINY = dict(vocab_size=50, context_length=12, emb_dim=24, n_heads=3,
-            n_layers=2, drop_rate=0.0, qkv_bias=True)
+TINY = dict(
+    vocab_size=50,
+    context_length=12,
+    emb_dim=24,
+    n_heads=3,
+    n_layers=2,
+    drop_rate=0.0,
+    qkv_bias=True,
+)
 examples = settings(max_examples=40, deadline=None, derandomize=True)
 
 
@@ -72,10 +80,11 @@ def test_layer_norm_is_the_library_s():
     torch.manual_seed(0)
     ours, library = gpt.LayerNorm(24), torch.nn.LayerNorm(24, eps=1e-5)
     with torch.no_grad():
-        for mine, theirs in zip(ours.parameters(), library.parameters(),
-                                strict=True):
+        for mine, theirs in zip(
+            ours.parameters(), library.parameters(), strict=True
+        ):
             theirs.copy_(mine.normal_())
-    x = torch.randn(2, 5, 24) * 1e-2          # small, so that eps shows
+    x = torch.randn(2, 5, 24) * 1e-2  # small, so that eps shows
     assert_close(ours(x), library(x))
     assert ours(torch.zeros(1, 24)).isfinite().all()
 
@@ -106,16 +115,18 @@ def test_attend_with_a_past_is_the_end_of_the_whole(past, new, bf16):
     if bf16:
         q, k, v = (t.bfloat16().requires_grad_() for t in (q, k, v))
     y = gpt.attend(q[:, :, past:], k, v)
-    assert_close(y.float(), want, **(dict(atol=3e-2, rtol=3e-2) if bf16
-                                     else dict(atol=1e-5, rtol=1e-5)))
+    near = 3e-2 if bf16 else 1e-5
+    assert_close(y.float(), want, atol=near, rtol=near)
 
 
 def test_gradients_in_bf16_are_the_library_s():
     torch.manual_seed(0)
     qkv = torch.randn(3, 2, 3, 9, 8).bfloat16().requires_grad_()
     (ours,) = torch.autograd.grad(gpt.attend(*qkv).float().sum(), [qkv])
-    (want,) = torch.autograd.grad(F.scaled_dot_product_attention(
-        *qkv.float(), is_causal=True).sum(), [qkv])
+    (want,) = torch.autograd.grad(
+        F.scaled_dot_product_attention(*qkv.float(), is_causal=True).sum(),
+        [qkv],
+    )
     assert_close(ours, want, atol=3e-2, rtol=3e-2)
 
 
@@ -149,9 +160,11 @@ def test_another_architecture_has_more_keys():
     cfg = {**TINY, "n_groups": 3, "base": 1e4}
     more = dict(n_groups=int, base=lambda base: base > 1)
     assert gpt.check_config(cfg, **more) == cfg
-    for wrong, said in (({"n_groups": 3.0}, "n_groups=3.0 is no int"),
-                        ({"base": 0.5}, "base=0.5 is no value that works"),
-                        ({"bias": 1}, "unknown .'bias'")):
+    for wrong, said in (
+        ({"n_groups": 3.0}, "n_groups=3.0 is no int"),
+        ({"base": 0.5}, "base=0.5 is no value that works"),
+        ({"bias": 1}, "unknown .'bias'"),
+    ):
         with pytest.raises(ValueError, match=said):
             gpt.check_config({**cfg, **wrong}, **more)
     with pytest.raises(ValueError, match="missing .'base', 'n_groups'"):
@@ -169,26 +182,50 @@ def test_a_missing_key_is_named_and_the_config_is_copied():
 
 def test_gpt2_sizes():
     assert gpt.GPT_CONFIG_124M == dict(
-        vocab_size=50257, context_length=1024, emb_dim=768, n_heads=12,
-        n_layers=12, drop_rate=0.1, qkv_bias=False)
+        vocab_size=50257,
+        context_length=1024,
+        emb_dim=768,
+        n_heads=12,
+        n_layers=12,
+        drop_rate=0.1,
+        qkv_bias=False,
+    )
     assert gpt.gpt2_config("124M") == gpt.GPT_CONFIG_124M
     with pytest.raises(ValueError, match="125M"):
         gpt.gpt2_config("125M")
     tied = dict(qkv_bias=True, tie_weights=True)
-    for size, n in (("124M", 124_439_808), ("355M", 354_823_168),
-                    ("774M", 774_030_080), ("1558M", 1_557_611_200)):
+    for size, n in (
+        ("124M", 124_439_808),
+        ("355M", 354_823_168),
+        ("774M", 774_030_080),
+        ("1558M", 1_557_611_200),
+    ):
         assert gpt.parameter_formula(gpt.gpt2_config(size, **tied)) == n
     untied = gpt.gpt2_config("124M", qkv_bias=True)
     assert gpt.parameter_formula(untied) == 163_037_184
 
 
 @examples
-@given(V=st.integers(1, 80), P=st.integers(1, 20), D=st.integers(1, 8),
-       H=st.integers(1, 4), L=st.integers(1, 3), bias=st.booleans(),
-       tie=st.booleans())
+@given(
+    V=st.integers(1, 80),
+    P=st.integers(1, 20),
+    D=st.integers(1, 8),
+    H=st.integers(1, 4),
+    L=st.integers(1, 3),
+    bias=st.booleans(),
+    tie=st.booleans(),
+)
 def test_the_parameter_formula_is_the_count(V, P, D, H, L, bias, tie):
-    cfg = dict(vocab_size=V, context_length=P, emb_dim=D * H, n_heads=H,
-               n_layers=L, drop_rate=0.1, qkv_bias=bias, tie_weights=tie)
+    cfg = dict(
+        vocab_size=V,
+        context_length=P,
+        emb_dim=D * H,
+        n_heads=H,
+        n_layers=L,
+        drop_rate=0.1,
+        qkv_bias=bias,
+        tie_weights=tie,
+    )
     model = gpt.GPTModel(cfg)
     assert gpt.count_parameters(model) == gpt.parameter_formula(cfg)
 
@@ -198,13 +235,19 @@ def test_the_parameter_formula_is_the_count(V, P, D, H, L, bias, tie):
 
 def copy_from_hf(model, hf):
     """Our weights from GPT2LMHeadModel's; Conv1D stores (in, out)."""
-    names = {"att.qkv": "attn.c_attn", "att.out_proj": "attn.c_proj",
-             "ff.layers.0": "mlp.c_fc", "ff.layers.2": "mlp.c_proj"}
-    state = {"tok_emb.weight": hf.transformer.wte.weight,
-             "out_head.weight": hf.lm_head.weight,
-             "pos_emb.weight": hf.transformer.wpe.weight,
-             "final_norm.scale": hf.transformer.ln_f.weight,
-             "final_norm.shift": hf.transformer.ln_f.bias}
+    names = {
+        "att.qkv": "attn.c_attn",
+        "att.out_proj": "attn.c_proj",
+        "ff.layers.0": "mlp.c_fc",
+        "ff.layers.2": "mlp.c_proj",
+    }
+    state = {
+        "tok_emb.weight": hf.transformer.wte.weight,
+        "out_head.weight": hf.lm_head.weight,
+        "pos_emb.weight": hf.transformer.wpe.weight,
+        "final_norm.scale": hf.transformer.ln_f.weight,
+        "final_norm.shift": hf.transformer.ln_f.bias,
+    }
     for i, block in enumerate(hf.transformer.h):
         for mine, theirs in names.items():
             part = block.get_submodule(theirs)
@@ -214,18 +257,27 @@ def copy_from_hf(model, hf):
             norm = block.get_submodule(f"ln_{n}")
             state[f"trf_blocks.{i}.norm{n}.scale"] = norm.weight
             state[f"trf_blocks.{i}.norm{n}.shift"] = norm.bias
-    model.load_state_dict(state)                        # strict: all of them
+    model.load_state_dict(state)  # strict: all of them
 
 
 @pytest.mark.parametrize("tie", [False, True])
 def test_equal_to_hugging_face(tie):
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    hf = transformers.GPT2LMHeadModel(transformers.GPT2Config(
-        vocab_size=50, n_positions=12, n_embd=24, n_layer=2, n_head=3,
-        tie_word_embeddings=tie, bos_token_id=0, eos_token_id=None)).eval()
+    hf = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=50,
+            n_positions=12,
+            n_embd=24,
+            n_layer=2,
+            n_head=3,
+            tie_word_embeddings=tie,
+            bos_token_id=0,
+            eos_token_id=None,
+        )
+    ).eval()
     with torch.no_grad():
-        for p in hf.parameters():                       # biases, norms too
+        for p in hf.parameters():  # biases, norms too
             p.add_(0.2 * torch.randn_like(p))
     model = build(tie_weights=tie).eval()
     copy_from_hf(model, hf)
@@ -233,14 +285,23 @@ def test_equal_to_hugging_face(tie):
     with torch.no_grad():
         assert_close(model(ids), hf(ids).logits, atol=1e-4, rtol=1e-4)
     start = ids[:, :4]
-    theirs = hf.generate(start, attention_mask=torch.ones_like(start),
-                         max_new_tokens=8, do_sample=False, pad_token_id=0)
+    theirs = hf.generate(
+        start,
+        attention_mask=torch.ones_like(start),
+        max_new_tokens=8,
+        do_sample=False,
+        pad_token_id=0,
+    )
     assert torch.equal(gpt.generate(model, start, 8), theirs)
 
 
 @examples
-@given(tie=st.booleans(), train=st.booleans(), at=st.integers(1, 9),
-       bf16=st.booleans())
+@given(
+    tie=st.booleans(),
+    train=st.booleans(),
+    at=st.integers(1, 9),
+    bf16=st.booleans(),
+)
 def test_the_past_does_not_feel_the_future(tie, train, at, bf16):
     model = build(tie_weights=tie, drop_rate=0.3).train(train)
     ids = torch.randint(50, (2, 10))
@@ -281,9 +342,12 @@ def test_tied_weights_share_storage():
 def test_start_values_are_gpt2_s():
     model = build(emb_dim=192, n_layers=8)
     block = model.trf_blocks[0]
-    for p, std in ((model.tok_emb.weight, 0.02), (block.att.qkv.weight, 0.02),
-                   (block.att.out_proj.weight, 0.005),
-                   (block.ff.layers[2].weight, 0.005)):
+    for p, std in (
+        (model.tok_emb.weight, 0.02),
+        (block.att.qkv.weight, 0.02),
+        (block.att.out_proj.weight, 0.005),
+        (block.ff.layers[2].weight, 0.005),
+    ):
         assert abs(p.std().item() / std - 1) < 0.05
     assert block.att.qkv.bias.abs().max() == 0
 
@@ -318,8 +382,10 @@ def test_too_long_a_text_is_refused():
 
 
 @examples
-@given(B=st.integers(1, 3), chunks=st.lists(st.integers(1, 4), min_size=1,
-                                            max_size=3))
+@given(
+    B=st.integers(1, 3),
+    chunks=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+)
 def test_reading_in_parts_is_reading_at_once(B, chunks):
     model = build().eval()
     ids = torch.randint(50, (B, sum(chunks)))
@@ -333,20 +399,33 @@ def test_reading_in_parts_is_reading_at_once(B, chunks):
 
 
 @examples
-@given(B=st.integers(1, 3), T=st.integers(1, 20), n=st.integers(0, 20),
-       seed=st.integers(0, 99), sample=st.booleans(),
-       architecture=st.sampled_from([gpt.GPTModel, Recurrent]))
-def test_cached_writing_is_uncached_writing(B, T, n, seed, sample,
-                                            architecture):
-    model = build(seed, architecture)           # the context is 12 tokens
-    with torch.no_grad():                       # far from uniform: no ties
+@given(
+    B=st.integers(1, 3),
+    T=st.integers(1, 20),
+    n=st.integers(0, 20),
+    seed=st.integers(0, 99),
+    sample=st.booleans(),
+    architecture=st.sampled_from([gpt.GPTModel, Recurrent]),
+)
+def test_cached_writing_is_uncached_writing(
+    B, T, n, seed, sample, architecture
+):
+    model = build(seed, architecture)  # the context is 12 tokens
+    with torch.no_grad():  # far from uniform: no ties
         for p in model.parameters():
             p.mul_(3)
     ids = torch.randint(50, (B, T))
-    texts = [gpt.generate(
-        model, ids, n, temperature=float(sample), use_cache=cached,
-        generator=torch.Generator().manual_seed(seed))
-        for cached in (False, True)]
+    texts = [
+        gpt.generate(
+            model,
+            ids,
+            n,
+            temperature=float(sample),
+            use_cache=cached,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for cached in (False, True)
+    ]
     assert texts[0].shape == (B, T + n)
     assert torch.equal(*texts) and torch.equal(texts[0][:, :T], ids)
 
@@ -354,7 +433,8 @@ def test_cached_writing_is_uncached_writing(B, T, n, seed, sample,
 def test_the_cache_is_refilled_only_when_the_window_slides():
     model, read = build(), []
     model.tok_emb.register_forward_hook(
-        lambda m, ids, out: read.append(ids[0].shape[1]))
+        lambda m, ids, out: read.append(ids[0].shape[1])
+    )
     gpt.generate(model, torch.zeros(1, 5, dtype=torch.long), 12)
     assert read == [5] + 7 * [1] + 4 * [12]
 
@@ -383,7 +463,8 @@ def test_a_cache_is_of_its_model_s_kind_and_can_be_used_again():
 def test_only_the_last_position_goes_through_the_head():
     model, shapes = build(), []
     model.out_head.register_forward_hook(
-        lambda m, x, out: shapes.append(tuple(out.shape)))
+        lambda m, x, out: shapes.append(tuple(out.shape))
+    )
     gpt.generate(model, torch.zeros(2, 5, dtype=torch.long), 3)
     assert shapes == 3 * [(2, 1, 50)]
 
@@ -415,17 +496,22 @@ def test_streaming_is_lazy_and_restores_the_mode(architecture):
 
 
 @examples
-@given(stop=st.integers(0, 49), seed=st.integers(0, 20),
-       architecture=st.sampled_from([gpt.GPTModel, Recurrent]))
-def test_a_stopped_row_is_filled_and_the_others_go_on(stop, seed,
-                                                      architecture):
+@given(
+    stop=st.integers(0, 49),
+    seed=st.integers(0, 20),
+    architecture=st.sampled_from([gpt.GPTModel, Recurrent]),
+)
+def test_a_stopped_row_is_filled_and_the_others_go_on(
+    stop, seed, architecture
+):
     model = build(seed, architecture)
     ids = torch.randint(50, (4, 2))
     free = gpt.generate(model, ids, 9)
     out = gpt.generate(model, ids, 9, stop_id=stop)
     lengths = []
-    for row, want in zip(out[:, 2:].tolist(), free[:, 2:].tolist(),
-                         strict=True):
+    for row, want in zip(
+        out[:, 2:].tolist(), free[:, 2:].tolist(), strict=True
+    ):
         n = want.index(stop) + 1 if stop in want else 9
         lengths.append(n)
         assert row[:n] == want[:n] and set(row[n:]) <= {stop}
@@ -438,8 +524,12 @@ def distinct_logits(seed, V=20):
 
 
 @examples
-@given(seed=st.integers(0, 999), T=st.floats(0.2, 3), k=st.integers(1, 25),
-       p=st.floats(0.05, 0.99))
+@given(
+    seed=st.integers(0, 999),
+    T=st.floats(0.2, 3),
+    k=st.integers(1, 25),
+    p=st.floats(0.05, 0.99),
+)
 def test_the_dials_are_transformers_warpers(seed, T, k, p):
     lp = pytest.importorskip("transformers.generation.logits_process")
     logits = distinct_logits(seed)
@@ -466,8 +556,13 @@ def test_the_ends_of_the_dials():
 def test_draws_follow_the_probabilities():
     model, ids = build(vocab_size=5), torch.zeros(1, 1, dtype=torch.long)
     p = gpt.next_token_probs(model(ids)[0, -1], 0.1)
-    many = gpt.generate(model, ids.expand(4000, 1), 1, temperature=0.1,
-                        generator=torch.Generator().manual_seed(0))
+    many = gpt.generate(
+        model,
+        ids.expand(4000, 1),
+        1,
+        temperature=0.1,
+        generator=torch.Generator().manual_seed(0),
+    )
     seen = many[:, 1].bincount(minlength=5) / 4000
     assert_close(seen, p, atol=0.04, rtol=0)
 
@@ -503,8 +598,12 @@ def test_pick_device(monkeypatch):
 
 
 @examples
-@given(rows=st.integers(1, 3), n_in=st.sampled_from([8, 600]),
-       n_out=st.sampled_from([16, 512, 803, 809]), bias=st.booleans())
+@given(
+    rows=st.integers(1, 3),
+    n_in=st.sampled_from([8, 600]),
+    n_out=st.sampled_from([16, 512, 803, 809]),
+    bias=st.booleans(),
+)
 def test_every_core_computes_the_same(rows, n_in, n_out, bias):
     layer, x = nn.Linear(n_in, n_out, bias), torch.randn(1, rows, n_in)
     want = layer(x)
@@ -522,10 +621,12 @@ def test_every_core_computes_the_same(rows, n_in, n_out, bias):
 
 def test_a_model_is_itself_again_when_the_last_context_ends():
     model, kinds = nn.Sequential(nn.Linear(512, 512)), []
-    one, two = all_cores(model), all_cores(model)
-    for step in (one.__enter__, two.__enter__, lambda: one.__exit__(*3*[None]),
-                 lambda: two.__exit__(*3 * [None])):
-        step()
+    one, two = ExitStack(), ExitStack()
+    for step in (one, two):
+        step.enter_context(all_cores(model))
+        kinds.append(type(model[0]).__name__)
+    for step in (one, two):  # the first ends before the second
+        step.close()
         kinds.append(type(model[0]).__name__)
     assert kinds == 3 * ["SplitLinear"] + ["Linear"]
     assert vars(model[0]).keys() == vars(nn.Linear(1, 1)).keys()
@@ -538,12 +639,13 @@ def test_an_abandoned_stream_leaves_the_model_as_it_was():
     model = build(emb_dim=384).train()
     calls, ids = [], torch.tensor([[3, 1, 4]])
     model.trf_blocks[0].ff.layers[0].register_forward_hook(
-        lambda layer, x, y: calls.append(type(layer)))
+        lambda layer, x, y: calls.append(type(layer))
+    )
     want = gpt.generate(model, ids, 4, use_cache=False)
     stream = gpt.generate_tokens(model, ids, 9)
     new = [next(stream), next(stream)]
     assert calls[-1] is SplitLinear
-    assert torch.equal(want, gpt.generate(model, ids, 4))   # in between
+    assert torch.equal(want, gpt.generate(model, ids, 4))  # in between
     new += [next(stream), next(stream)]
     assert torch.equal(torch.cat([ids, *new], 1), want)
     del stream
@@ -554,8 +656,9 @@ def test_an_abandoned_stream_leaves_the_model_as_it_was():
 def test_a_compiled_model_writes_the_same():
     model, ids = build(emb_dim=384).eval(), torch.tensor([[3, 1, 4]])
     compiled = torch.compile(model, backend="eager")
-    assert torch.equal(gpt.generate(compiled, ids, 3),
-                       gpt.generate(model, ids, 3))
+    assert torch.equal(
+        gpt.generate(compiled, ids, 3), gpt.generate(model, ids, 3)
+    )
 
 
 # ---- The script ----------------------------------------------------------
@@ -564,8 +667,8 @@ def test_a_compiled_model_writes_the_same():
 def test_the_script_writes_the_same_for_the_same_seed(capsys):
     said = []
     for seed in "001":
-        assert gpt.main(["--seed", seed, "--device", "cpu", "--prompt", "Hé",
-                         "--temperature", "1", "--top-k", "20"]) == 0
+        options = "--device cpu --prompt Hé --temperature 1 --top-k 20 --seed"
+        assert gpt.main([*options.split(), seed]) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1] != said[2]
     assert said[0].startswith("140,672 parameters on cpu\nHé")
@@ -574,9 +677,16 @@ def test_the_script_writes_the_same_for_the_same_seed(capsys):
 def test_the_script_runs_from_anywhere(tmp_path):
     run = subprocess.run(
         [sys.executable, HERE / "gpt.py", "--max-new-tokens", "2"],
-        cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=120,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8",
-             "SCRATCH_LLM_DEVICE": "cpu"})
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        env={
+            **os.environ,
+            "PYTHONIOENCODING": "utf-8",
+            "SCRATCH_LLM_DEVICE": "cpu",
+        },
+    )
     assert run.returncode == 0, run.stderr
     assert "Hello, I am" in run.stdout
 
