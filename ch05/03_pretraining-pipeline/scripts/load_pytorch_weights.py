@@ -9,92 +9,88 @@ A model is a run folder, a .safetensors file (ours or Hugging Face's), a
 PyTorch .pt, .pth or .bin file, OpenAI's folder, or the word storyteller.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
-import sys
 from pathlib import Path
 
+import previous_chapters as pc
 import torch
 import weights
-from weights import GPTModel, Opened, files
+from scratch_llm.cli import run_script
+from scratch_llm.text import text_table
+from torch import nn
+from weights import OpenedModel
 
 
-def options(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     p = weights.parser("load_pytorch_weights.py", __doc__)
     p.add_argument("model", help="run folder, file, or storyteller")
-    p.add_argument("--save", metavar="OUT.safetensors",
-                   help="write it in this course's own format")
-    return p.parse_args(argv)
+    text = "write it as .safetensors in this course's own format"
+    p.add_argument("--save", metavar="OUT", type=Path, help=text)
+    return p
 
 
-def free_path(name: str) -> Path:
-    """Where to save; ValueError if it cannot or must not be written."""
-    path = Path(name)
+def check_free(path: Path) -> None:
+    """ValueError if a file cannot or must not be written there."""
     if path.suffix != ".safetensors":
-        raise ValueError(f"--save {name}: the name must end in .safetensors")
+        raise ValueError(f"--save {path}: the name must end in .safetensors")
     if path.exists():
-        raise ValueError(f"--save {name} exists already: name another")
+        raise ValueError(f"--save {path} exists already: name another")
     if not path.absolute().parent.is_dir():
-        raise ValueError(f"--save {name}: there is no such folder")
-    return path
+        raise ValueError(f"--save {path}: there is no such folder")
 
 
-def parameter_table(model: GPTModel) -> str:
+def parameter_table(model: nn.Module) -> str:
     """All parameters, and their sum, which the config's formula confirms."""
-    rows = weights.parameter_rows(model)
-    lines = [[name, "x".join(map(str, shape)), f"{count:,}", f"{mean:+.4f}",
-              f"{std:.4f}", f"{norm:.2f}"]
-             for name, shape, count, mean, std, norm in rows]
+    lines, total = [["name", "shape", "count", "mean", "std", "norm"]], 0
+    for name, shape, count, mean, std, norm in weights.parameter_rows(model):
+        sizes, total = "x".join(map(str, shape)), total + count
+        numbers = (f"{count:,}", f"{mean:+.4f}", f"{std:.4f}", f"{norm:.2f}")
+        lines.append([name, sizes, *numbers])
     if model.cfg.get("tie_weights"):
-        lines.append(["out_head.weight", "is tok_emb.weight", "", "", "", ""])
-    lines.append(["total", "as the formula", f"{sum(r[2] for r in rows):,}",
-                  "", "", ""])
-    head = ["name", "shape", "count", "mean", "std", "norm"]
-    return files.text_table([head, *lines])
+        lines.append(["out_head.weight", "is tok_emb.weight"])
+    lines.append(["total", "as the formula", f"{total:,}"])
+    return text_table(lines)
 
 
 @torch.no_grad()
-def forward_lines(opened: Opened, prompt: str) -> str:
+def forward_lines(opened: OpenedModel, prompt: str) -> str:
     """One forward pass: shapes, certainty, and what would come next.
 
     ValueError if the logits are not finite.
     """
-    ids = opened.ids(prompt)                               # (1, T)
-    logits = opened.model(ids)                             # (1, T, V)
+    ids = opened.ids(prompt)  # (1, T)
+    logits = opened.model(ids)  # (1, T, V)
     if not logits.isfinite().all():
         raise ValueError(f"{opened.name}: the logits are not finite")
-    p = logits[0, -1].softmax(-1)                          # (V,)
+    p = logits[0, -1].softmax(-1)  # (V,)
     entropy = -(p * p.clamp(min=1e-30).log()).sum().item()
-    lines = [f"ids {tuple(ids.shape)} -> logits {tuple(logits.shape)}; the "
-             f"next token's entropy is {entropy:.2f} nats of at most "
-             f"{math.log(len(p)):.2f}"]
-    best = p.topk(min(5, len(p)))
-    decode = (str if opened.tokenizer is None
-              else lambda i: repr(opened.tokenizer.decode([i])))
-    said = [f"{decode(i)} {share:.0%}" for share, i in zip(
-        best.values.tolist(), best.indices.tolist(), strict=True)]
-    what = "token" if opened.tokenizer is None else f"after {prompt!r}"
-    return "\n".join([*lines, f"likeliest {what}: {', '.join(said)}"])
+    likeliest, what = p.argsort(descending=True)[:5].tolist(), "token"
+    said = [f"{i} {p[i]:.0%}" for i in likeliest]
+    if opened.tokenizer is not None:
+        read, what = opened.tokenizer.decode, f"after {prompt!r}"
+        said = [f"{read([i])!r} {p[i]:.0%}" for i in likeliest]
+    return (
+        f"ids {tuple(ids.shape)} -> logits {tuple(logits.shape)}; the next "
+        f"token's entropy is {entropy:.2f} nats of at most "
+        f"{math.log(len(p)):.2f}\nlikeliest {what}: {', '.join(said)}"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.save is not None:
+        check_free(args.save)
+    opened = weights.open_model(args.model, args.size)
+    print(parameter_table(opened.model))
+    print(forward_lines(opened, args.prompt))
+    if args.save is not None:
+        pc.save_model(args.save, opened.model, opened.prefix)
+        print(f"saved {args.save}")
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = options(argv)
-    try:
-        out = free_path(args.save) if args.save else None
-        opened = weights.open_model(args.model, args.size)
-        print(parameter_table(opened.model))
-        print(forward_lines(opened, args.prompt))
-        if out is not None:
-            files.save_model(out, opened.model, opened.prefix)
-            print(f"saved {out}")
-    except (ValueError, OSError) as error:
-        message = " ".join(str(error).split())
-        print(f"load_pytorch_weights.py: error: {message}", file=sys.stderr)
-        return 2
-    return 0
+    return weights.exit_code(run, parser(), argv)
 
 
 if __name__ == "__main__":
-    raise SystemExit(weights.run_script(main))
+    raise SystemExit(run_script(main))

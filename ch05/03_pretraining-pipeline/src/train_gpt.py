@@ -1,9 +1,9 @@
 """Pretrain a GPT so that it can be stopped, resumed and trusted.
 
-    python src/train_gpt.py                     # stories, 9000 steps
-    python src/train_gpt.py --epochs 5
-    python src/train_gpt.py --data tokens/train.bin --context-length 1024
-    python src/train_gpt.py --resume runs/storyteller-001
+python src/train_gpt.py                     # stories, 9000 steps
+python src/train_gpt.py --epochs 5
+python src/train_gpt.py --data tokens/train.npy --context-length 1024
+python src/train_gpt.py --resume runs/storyteller-001
 """
 
 import argparse
@@ -12,33 +12,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import previous_chapters as pc
 import torch
+from pipeline import build, checkpoints, distributed, loggers, options, trainer
+from pipeline.checkpoints import CheckpointWriter
+from pipeline.trainer import Trainer
 from safetensors import SafetensorError
+from scratch_llm.cli import run_script, say
+from scratch_llm.runs import new_folder, sample_line
 from torch._dynamo.exc import TorchDynamoException
 from tqdm import tqdm
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
-sys.path[:0] = [str(HERE), str(ROOT / "ch05" / "01_main-chapter-code"),
-                str(ROOT / "shared")]
-import build  # noqa: E402
-import checkpoints  # noqa: E402
-import distributed  # noqa: E402
-import gpt_files as files  # noqa: E402
-import gpt_options  # noqa: E402
-import loggers  # noqa: E402
-import options  # noqa: E402
-import trainer  # noqa: E402
-from trainer import Keeper, Trainer  # noqa: E402
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def stop_gently(t: Trainer) -> None:
     """Ctrl-C ends training after its step; a second one at once."""
+
     def handle(number: int, frame: object) -> None:
         if t.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         t.asked = True
-    for name in (signal.SIGINT, signal.SIGTERM):
+
+    for name in SIGNALS:
         signal.signal(name, handle)
 
 
@@ -47,71 +43,110 @@ def prepare(argv: list[str] | None) -> tuple:
     parser = options.parser()
     args, state, folder = parser.parse_args(argv), None, None
     if args.resume is not None:
+        now = {"out": None, "processes": args.processes}
+
         def parse(stored: dict) -> argparse.Namespace:
-            now = {"out": None, "processes": args.processes}
             parser.set_defaults(**stored | now)
             return parser.parse_args(argv)
+
         folder, state, args = build.resumed(args.resume, parse)
     loggers.check_names(args.log.split(","))
     t = build.build(args, state)
     if folder is None and t.processes.rank == 0:
-        folder = files.new_folder(args.out, t.task.name)
+        folder = new_folder(args.out, t.task.name)
     return args, folder or Path(), t, state
 
 
-def open_run(folder: Path, t: Trainer, args: argparse.Namespace,
-             state: dict | None) -> tuple:
+def opening_line(t: Trainer) -> str:
+    """What is about to be trained, on what, in one line."""
+    floor = f", entropy floor {t.task.floor:.4f}" if t.task.floor else ""
+    return (
+        f"{t.task.name}: {pc.count_parameters(t.model):,} parameters on "
+        f"{t.device} in {t.precision} ({torch.get_num_threads()} threads), "
+        f"vocabulary {t.task.tokenizer.n_vocab:,}{floor}"
+    )
+
+
+def open_run(
+    folder: Path, t: Trainer, args: argparse.Namespace, state: dict | None
+) -> tuple:
     """Loggers and checkpoints; what a new run writes before step 1."""
-    log, keeper = None, Keeper(folder / "checkpoints", t, vars(args),
-                               args.checkpoint_every, args.keep)
+    log, writer = (
+        None,
+        CheckpointWriter(
+            folder / "checkpoints",
+            t,
+            vars(args),
+            args.checkpoint_every,
+            args.keep,
+        ),
+    )
     if t.processes.rank == 0:
-        config = vars(args) | {"steps": t.plan.steps, "floor": t.task.floor}
-        log = keeper.log = loggers.open_loggers(
-            folder, args.log.split(","), config,
-            None if state is None else t.step)
-        keeper.folder.mkdir(exist_ok=True)
-        checkpoints.clear_future(keeper.folder, t.step)
-        files.save_tokenizer(folder / "tokenizer.tiktoken", t.task.tokenizer)
-        files.say(files.opening_line(t.model, t.task, t.precision))
+        config = vars(args) | {"floor": t.task.floor}
+        log = writer.log = loggers.open_loggers(
+            folder,
+            args.log.split(","),
+            config,
+            None if state is None else t.step,
+        )
+        writer.folder.mkdir(exist_ok=True)
+        checkpoints.clear_future(writer.folder, t.step)
+        pc.save_tokenizer(folder / "tokenizer.tiktoken", t.task.tokenizer)
+        say(opening_line(t))
     if state is None:
-        keeper.write(checkpoints.step_name(0))
-    return log, keeper
+        writer.write(checkpoints.step_name(0))
+    return log, writer
 
 
-def train(t: Trainer, args: argparse.Namespace, log: Any, keeper: Keeper
-          ) -> None:
+def sample(t: Trainer) -> str:
+    """What the model writes now; every process calls it, the first writes."""
+    model = build.plain_model(t)
+    if t.processes.rank:
+        return ""
+    room = model.cfg["context_length"] - 1
+    text, *_ = pc.sample_texts(
+        model, t.task.tokenizer, 1, t.step, max_new_tokens=room
+    )
+    return sample_line(text, t.task.parse).strip()
+
+
+def train(t: Trainer, every: int, log: Any, writer: CheckpointWriter) -> None:
     """Train to the end, log each step, and keep checkpoints."""
-    first = t.processes.rank == 0
-    with tqdm(total=t.plan.steps, initial=t.step, unit="step",
-              dynamic_ncols=True, disable=not first) as bar:
-        for r in trainer.train(t, args.eval_every):
-            if first:
+    with tqdm(
+        total=t.schedule.steps,
+        initial=t.step,
+        unit="step",
+        dynamic_ncols=True,
+        disable=log is None,
+    ) as bar:
+        for r in trainer.train(t, every):
+            if log is not None:
                 log.record(r)
                 bar.set_postfix_str(f"loss {r['train']:.3f}", refresh=False)
                 bar.update()
-            keeper.after(r)
+            writer.after(r)
             if r["validation"] is not None:
-                model = build.plain_model(t)       # every process calls it
-                if first:
-                    log.text(t.step, "sample", files.sample_line(
-                        model, t.task, t.step).strip())
+                text = sample(t)
+                if log is not None:
+                    log.text(t.step, "sample", text)
 
 
-def run(folder: Path, t: Trainer, args: argparse.Namespace,
-        state: dict | None) -> int:
+def run(
+    folder: Path, t: Trainer, args: argparse.Namespace, state: dict | None
+) -> int:
     """Train and finish; the exit code."""
     stopped = ""
-    log, keeper = open_run(folder, t, args, state)
+    log, writer = open_run(folder, t, args, state)
     stop_gently(t)
     try:
-        train(t, args, log, keeper)
-        stopped = "interrupted" if t.step < t.plan.steps else ""
+        train(t, args.eval_every, log, writer)
+        stopped = "interrupted" if t.step < t.schedule.steps else ""
     except (KeyboardInterrupt, FloatingPointError) as error:
         stopped = str(error) or "interrupted"
     finally:
         if log is not None:
             log.close()
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in SIGNALS:
         signal.signal(name, signal.default_int_handler)
     return build.finish(folder, t, args, stopped)
 
@@ -123,14 +158,16 @@ def complain(what: object) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    code = 2                                       # nothing written yet
+    code = 2  # nothing written yet
     try:
         args, folder, t, state = prepare(argv)
         code = 1
         return run(folder, t, args, state)
     except torch.OutOfMemoryError as error:
-        complain(f"{str(error).splitlines()[0]} Try --batch-size smaller and "
-                 "--accumulate larger by the same factor, or --checkpointing")
+        complain(
+            f"{str(error).splitlines()[0]} Try --batch-size smaller and "
+            "--accumulate larger by the same factor, or --checkpointing"
+        )
         return 1
     except TorchDynamoException as error:
         reason = " ".join(str(error).split())[:200]
@@ -147,4 +184,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(gpt_options.run_script(main))
+    raise SystemExit(run_script(main))

@@ -1,0 +1,1 @@
+"""A pretraining pipeline around the training loop of chapter 5."""

@@ -1,0 +1,241 @@
+"""From options to a trainer, and from a trainer to a finished run."""
+
+import argparse
+import csv
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import previous_chapters as pc
+import torch
+from scratch_llm.runs import find_model
+from torch import nn
+
+from pipeline import checkpoints, data, distributed, options, report
+from pipeline.schedules import ShapedSchedule
+from pipeline.trainer import DTYPES, Trainer, recompute_blocks
+
+HISTORY = (  # what the chapter's records hold
+    "step", "train", "lr", "grad_norm", "n_targets", "tokens", "seconds",
+    "validation",
+)  # fmt: skip
+SHAPE = "layers heads width context_length dropout init seed".split()
+COUNTS = ("step", "n_targets", "tokens")
+
+
+def pick_schedule(args: argparse.Namespace, per_epoch: int) -> ShapedSchedule:
+    """The schedule; steps from the epochs if only those are given."""
+    steps = args.steps
+    if steps is None and args.epochs is not None:
+        steps = math.ceil(args.epochs * per_epoch / args.accumulate)
+    return ShapedSchedule(
+        steps or 9000, args.lr, args.warmup, args.schedule, args.cooldown
+    )
+
+
+def new_model(args: argparse.Namespace, vocab_size: int) -> nn.Module:
+    """The chapter's model, of the shape that the options say."""
+    return pc.new_model(
+        vocab_size, **{name: getattr(args, name) for name in SHAPE}
+    )
+
+
+def adopt(args: argparse.Namespace) -> nn.Module:
+    """The model of --init-from; the options take over its shape."""
+    path, vocabulary = find_model(args.init_from)
+    model = pc.load_model(path)
+    pc.load_tokenizer(vocabulary, model.cfg["vocab_size"])
+    args.tokenizer = str(vocabulary)
+    for option, key in (
+        ("layers", "n_layers"),
+        ("heads", "n_heads"),
+        ("width", "emb_dim"),
+        ("context_length", "context_length"),
+        ("dropout", "drop_rate"),
+    ):
+        setattr(args, option, model.cfg[key])
+    return model
+
+
+def check_tokenizer(args: argparse.Namespace, found: pc.Tokenizer) -> None:
+    """ValueError if tokens are not those of the model of --init-from."""
+    one, two = (
+        [t.decode_single_token_bytes(i) for i in range(t.eot_token)]
+        for t in (pc.load_encoding(args.tokenizer), found)
+    )
+    if one != two:
+        raise ValueError(
+            f"--data {args.data} holds tokens of another tokenizer than "
+            f"--init-from {args.init_from}: write it again with "
+            f"prepare_data.py --tokenizer {args.tokenizer}"
+        )
+
+
+def pick_device(args: argparse.Namespace) -> torch.device:
+    """The device; of several GPUs the one of our place in this machine."""
+    device = pc.pick_device("cpu" if args.force_cpu else args.device)
+    if device.type == "cuda" and distributed.under_torchrun():
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    return device
+
+
+def pick_precision(device: torch.device, args: argparse.Namespace) -> str:
+    """As pc.pick_precision; ValueError where fp16 cannot be."""
+    if args.precision == "fp16" and device.type == "mps":
+        raise ValueError("--precision fp16 needs cuda or cpu, not mps")
+    if args.precision == "fp16" and args.parallel == "fsdp":
+        raise ValueError(
+            "--precision fp16 cannot be scaled over --parallel fsdp: take "
+            "bf16, or ddp"
+        )
+    return pc.pick_precision(device, args.precision)
+
+
+def matmul_peak(device: torch.device, precision: str) -> float:
+    """The measured peak of a matrix product here, in FLOP/s."""
+    size = 8192 if device.type == "cuda" else 512
+    return pc.matmul_speed(device, DTYPES[precision], size)
+
+
+def build(
+    args: argparse.Namespace,
+    state: dict | None = None,
+    new_model: Callable[[argparse.Namespace, int], nn.Module] = new_model,
+) -> Trainer:
+    """All that training needs; a resumed run continues from a state.
+
+    new_model: from options and a size of the vocabulary to a fresh model,
+    of any architecture that keeps the methods of the chapter's.
+    """
+    device = pick_device(args)
+    processes = distributed.start(args.parallel, device)
+    model = adopt(args) if args.init_from else None
+    source = data.open_data(args)
+    if args.init_from and args.data.endswith(".npy"):
+        check_tokenizer(args, source.task.tokenizer)
+    if model is None:
+        model = new_model(args, source.task.tokenizer.n_vocab)
+    model = model.to(device).train()
+    args.precision = pick_precision(device, args)
+    schedule = pick_schedule(args, source.per_epoch)
+    args.steps = schedule.steps
+    if args.checkpointing:
+        recompute_blocks(model)
+    t = Trainer(
+        model,
+        processes.wrap(model),
+        source.task,
+        schedule,
+        args.weight_decay,
+        processes,
+        args.precision,
+        args.accumulate,
+        args.clip,
+        matmul_peak(device, args.precision),
+    )
+    if args.compile:
+        t.compile()
+    if args.dropout and processes.rank:  # not the same zeros everywhere
+        torch.manual_seed(args.seed + 7919 * processes.rank)
+    if state is not None:
+        checkpoints.restore(t, state)
+    t.task.batches = source.stream(t.step * t.accumulate)
+    return t
+
+
+def resumed(resume: str, parse: Callable) -> tuple[Path, dict, Any]:
+    """Folder, state and options of the run that --resume names.
+
+    parse: options of a run to its options changed by the command line.
+    ValueError if that changes the result of steps already made.
+    """
+    path, state = checkpoints.find(resume)
+    stored = state["options"]
+    args = parse(stored)
+    options.check_resumed(stored, args)
+    if args.steps != stored["steps"]:
+        path, state = prolonged(path, state, args.steps)
+    if distributed.is_first():
+        print(f"going on from {path}, step {state['step']:,}", file=sys.stderr)
+    return path.parents[1], state, args
+
+
+def prolonged(path: Path, state: dict, steps: int) -> tuple[Path, dict]:
+    """A state whose steps were made at the rates of more steps too.
+
+    ValueError if there is none.
+    """
+    old = ShapedSchedule(**state["schedule"])
+    if old.shape == "wsd" and steps < old.steps:
+        raise ValueError(
+            f"--steps {steps} is less than the {old.steps} of the run, "
+            "which can only be prolonged"
+        )
+    if old.shape != "wsd":
+        raise ValueError(
+            f"--steps {steps} instead of {old.steps} would change the rates "
+            "of steps already made: the cosine is stretched over all steps. "
+            "Only a run with --schedule wsd can be prolonged"
+        )
+    if state["step"] <= old.stable_end:
+        return path, state
+    name = checkpoints.STABLE if old.stable_end else checkpoints.step_name(0)
+    path = path.with_name(name)
+    return path, checkpoints.load(path)
+
+
+# ---- The end of a run ----------------------------------------------------
+
+
+def plain_model(t: Trainer) -> nn.Module:
+    """The trained model in this process alone; every process calls it."""
+    if t.processes.kind != "fsdp":
+        return t.model
+    weights = distributed.full_weights(t.model)
+    # FSDP puts a class of its own before the model's
+    architecture = type(t.model).__mro__[2]
+    model = architecture(t.model.cfg)
+    model.load_state_dict(weights)
+    return model
+
+
+def read_history(path: Path) -> list[dict]:
+    """The rows of metrics.csv as records of the chapter."""
+
+    def number(key: str, text: str) -> float | None:
+        return (int if key in COUNTS else float)(text) if text else None
+
+    with open(path, encoding="utf-8", newline="") as file:
+        return [
+            {key: number(key, row[key]) for key in HISTORY}
+            for row in csv.DictReader(file)
+        ]
+
+
+def finish(
+    folder: Path, t: Trainer, args: argparse.Namespace, stopped: str = ""
+) -> int:
+    """Export, judge and report on a run; the exit code.
+
+    Of a text, and of a run that broke down, the best weights are kept.
+    """
+    model, best = plain_model(t), folder / "checkpoints" / "best.pt"
+    if t.processes.rank:
+        return 0
+    broken = stopped not in ("", "interrupted")
+    if (t.task.floor is None or broken) and best.is_file():
+        checkpoints.restore_weights(model, checkpoints.load(best)["model"])
+        pc.save_model(folder / "model.safetensors", model, t.task.prefix)
+    history = read_history(folder / "metrics.csv")
+    code = pc.finish_run(
+        folder, model, t.task, history, t.precision, vars(args), stopped
+    )
+    if history:
+        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+        report.write_report(folder, metrics)
+    return code

@@ -1,0 +1,297 @@
+"""Checkpoints that survive: written whole or not at all, read safely.
+
+A run folder has checkpoints/step-00000500.pt and so on, best.pt, and last.pt
+(the newest step under a second name). Each holds all that a run needs to go
+on exactly.
+"""
+
+import errno
+import math
+import os
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from scratch_llm.files import atomic
+from torch import nn
+
+from pipeline.distributed import full_weights, like, whole
+from pipeline.trainer import Trainer
+
+FORMAT = "scratch-llm checkpoint 2"
+STABLE = "stable.pt"  # before the cool-down of --schedule wsd
+NAME = re.compile(r"step-(\d{8,})\.pt")
+
+
+class CheckpointError(ValueError):
+    """A file that is not a whole checkpoint of this pipeline."""
+
+
+# ---- Files ---------------------------------------------------------------
+
+
+class Disk:
+    """A file that remembers why a write failed; torch does not tell."""
+
+    def __init__(self, file: Any):
+        self.file, self.flush, self.error = file, file.flush, None
+
+    def write(self, piece: bytes) -> int:
+        try:
+            return self.file.write(piece)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def save(path: Path, state: dict) -> None:
+    """Write a checkpoint atomically; OSError if the disk cannot hold it."""
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        disk = Disk(file)
+        try:
+            torch.save(state | {"format": FORMAT}, disk)
+        except RuntimeError as error:
+            raise disk.error or OSError(errno.EIO, str(error)) from None
+        os.fsync(file.fileno())
+
+
+def alias(path: Path, name: str) -> None:
+    """Give a file a second name, atomically: a link, else a copy."""
+    with atomic(path.with_name(name)) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
+
+
+def load(path: Path) -> dict:
+    """A checkpoint; CheckpointError says in one line what is wrong.
+
+    Every byte is checked against the sums in the file; no code in it runs.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if name := archive.testzip():
+                raise ValueError(f"{name} has a wrong check sum")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:80]
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint ({reason})"
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} was not written by this version of train_gpt.py"
+        )
+    return state
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:08d}.pt"
+
+
+def step_of(path: Path) -> int:
+    return int(NAME.fullmatch(path.name)[1])
+
+
+def step_files(folder: Path) -> list[Path]:
+    """Periodic checkpoints, the newest first."""
+    found = [p for p in folder.glob("step-*.pt") if NAME.fullmatch(p.name)]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep`; the untrained model stays."""
+    for path in [p for p in step_files(folder) if step_of(p)][keep:]:
+        path.unlink(missing_ok=True)
+
+
+def clear_future(folder: Path, step: int) -> None:
+    """Put aside what a run wrote after the step that it goes on from.
+
+    Else a later resume would take it for the newest.
+    """
+    for path in step_files(folder):
+        if step_of(path) > step:
+            os.replace(path, path.with_name(f"old-{path.name}"))
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def candidates(run: Path) -> Iterator[Path]:
+    """What a run can go on from, the newest first."""
+    folder = run / "checkpoints"
+    yield from step_files(folder)
+    yield from filter(Path.is_file, (folder / "last.pt", folder / "best.pt"))
+
+
+def find(name: str | Path) -> tuple[Path, dict]:
+    """The newest good checkpoint of a run, or the one named; its path.
+
+    What is skipped is named on stderr; ValueError if none is left, or if
+    the file named does not lie in a run.
+    """
+    path = Path(os.path.abspath(name))
+    if path.is_file():
+        run = path.parents[1]
+        if (
+            path.parent.name != "checkpoints"
+            or not (run / "metrics.csv").is_file()
+        ):
+            raise ValueError(
+                f"{path} does not lie in the folder checkpoints of a run, "
+                "so there is no run to go on with: name a run's folder"
+            )
+        return path, load(path)
+    for found in candidates(path):
+        try:
+            return found, load(found)
+        except CheckpointError as error:
+            print(
+                f"train_gpt.py: warning: {error}: trying an older one",
+                file=sys.stderr,
+            )
+    raise ValueError(
+        f"{name} holds no checkpoint to go on from: name a run folder of "
+        "train_gpt.py, or one of its checkpoints"
+    )
+
+
+# ---- What is in one ------------------------------------------------------
+
+
+def snapshot(t: Trainer, options: dict) -> dict:
+    """All that this run needs to go on exactly; every process calls it."""
+    return {
+        "step": t.step,
+        "tokens": t.tokens,
+        "seconds": t.seconds,
+        "best": t.best,
+        "options": dict(options),
+        "config": t.model.cfg,
+        "schedule": vars(t.schedule),
+        "scaler": t.optimizer.scaler.state_dict(),
+        "model": full_weights(t.model),
+        "optimizer": optimizer_state(t.model, t.optimizer),
+        "generators": t.processes.gather(generator_states(t.device)),
+    }
+
+
+def restore(t: Trainer, state: dict) -> None:
+    """Put a snapshot back; ValueError if it is of another model."""
+    try:
+        restore_weights(t.model, state["model"])
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            f"the checkpoint is of another model ({reason})"
+        ) from None
+    restore_optimizer(t.model, t.optimizer, state["optimizer"])
+    if state["scaler"]:
+        t.optimizer.scaler.load_state_dict(state["scaler"])
+    for name in ("step", "tokens", "seconds", "best"):
+        setattr(t, name, state[name])
+    states = state["generators"][t.processes.rank]
+    torch.set_rng_state(states["cpu"])
+    if t.device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], t.device)
+
+
+def generator_states(device: torch.device) -> dict:
+    """Torch's generators: of the CPU, and of the GPU if it is used."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def optimizer_state(model: nn.Module, optimizer: Any) -> dict:
+    """What AdamW remembers of each parameter, by its name."""
+    return {
+        name: {key: whole(value) for key, value in optimizer.state[p].items()}
+        for name, p in model.named_parameters()
+        if p in optimizer.state
+    }
+
+
+def restore_optimizer(model: nn.Module, optimizer: Any, state: dict) -> None:
+    """The opposite of optimizer_state; fused, it counts on the device."""
+    for name, p in model.named_parameters():
+        for key, value in state.get(name, {}).items():
+            if value.dim():
+                value = like(value, p)
+            elif optimizer.defaults["fused"]:
+                value = value.to(p.device)
+            optimizer.state[p][key] = value
+
+
+@torch.no_grad()
+def restore_weights(model: nn.Module, weights: dict) -> None:
+    """Weights into a model, spread over processes or not."""
+    mine = dict(model.named_parameters())
+    if any(hasattr(p, "full_tensor") for p in mine.values()):
+        for name, p in mine.items():
+            p.copy_(like(weights[name], p))
+    else:
+        model.load_state_dict(weights)
+
+
+# ---- When one is written -------------------------------------------------
+
+
+@dataclass
+class CheckpointWriter:
+    """Writes the checkpoints of a run, from the first process only."""
+
+    folder: Path
+    trainer: Trainer
+    options: dict
+    every: int
+    keep: int
+    log: Any = None
+    good: str = "No checkpoint is there yet"
+
+    def write(self, *names: str) -> None:
+        """A checkpoint now, under each of these names; OSError."""
+        state = snapshot(self.trainer, self.options)
+        if self.trainer.processes.rank:
+            return
+        for path in (self.folder / name for name in names):
+            try:
+                save(path, state)
+            except OSError as error:
+                raise OSError(
+                    f"{path} cannot be written: {error.strerror}. {self.good}"
+                ) from None
+            if NAME.fullmatch(path.name):
+                self.good = (
+                    f"{path} is whole: make room, then go on with --resume "
+                    f"{self.folder.parent}"
+                )
+                prune(self.folder, self.keep)
+                alias(path, "last.pt")
+            if self.log is not None:
+                self.log.checkpoint(state["step"], path)
+
+    def after(self, record: dict) -> None:
+        """Whatever is due after this step."""
+        t, names = self.trainer, []
+        if (record["validation"] or math.inf) < t.best:
+            t.best = record["validation"]
+            names.append("best.pt")
+        last = t.step == t.schedule.steps or t.stopping
+        if t.step % self.every == 0 or last:
+            names.append(step_name(t.step))
+        shape, end = t.schedule.shape, t.schedule.stable_end
+        if shape == "wsd" and t.step == end:
+            names.append(STABLE)
+        if names:
+            self.write(*names)

@@ -1,0 +1,120 @@
+"""One process or many: what differs between them is all in here."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import previous_chapters as pc
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass
+class Processes:
+    """Who we are among the processes of a run, and how they share it."""
+
+    rank: int = 0
+    size: int = 1
+    kind: str = "none"  # none, ddp, fsdp
+
+    def share(self, batch: pc.Batch) -> pc.Batch:
+        """Our rows of a batch; a row without targets if there are none."""
+        inputs, targets = (t[self.rank :: self.size] for t in batch)
+        if not len(inputs):
+            inputs = batch[0][:1]
+            targets = torch.full_like(inputs, pc.IGNORE)
+        return inputs, targets
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum over all processes; changes value."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def gather(self, value: object) -> list:
+        """A small object of each process, in every process."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model as its processes train it; FSDP changes it in place."""
+        if self.kind == "ddp":
+            return nn.parallel.DistributedDataParallel(model)
+        if self.kind == "fsdp":
+            from torch.distributed.fsdp import fully_shard
+
+            for block in getattr(model, "trf_blocks", ()):
+                fully_shard(block)
+            fully_shard(model)
+        return model
+
+
+def exchange(
+    forward: nn.Module, now: bool
+) -> contextlib.AbstractContextManager:
+    """Within this, gradients are exchanged only if it is time."""
+    if hasattr(forward, "set_requires_gradient_sync"):  # FSDP
+        forward.set_requires_gradient_sync(now)
+    if hasattr(forward, "no_sync") and not now:  # DDP
+        return forward.no_sync()
+    return contextlib.nullcontext()
+
+
+def whole(value: Any) -> Any:
+    """A tensor on the CPU, put together if it is spread over processes."""
+    if hasattr(value, "full_tensor"):
+        value = value.full_tensor()
+    return value.detach().cpu() if isinstance(value, Tensor) else value
+
+
+def like(value: Tensor, p: Tensor) -> Tensor:
+    """A whole tensor where p is: on its device, or spread as p is."""
+    if hasattr(p, "full_tensor"):
+        from torch.distributed.tensor import distribute_tensor
+
+        value = value.to(p.device)
+        return distribute_tensor(value, p.device_mesh, p.placements)
+    return value.to(p.device)
+
+
+def full_weights(model: nn.Module) -> dict[str, Tensor]:
+    """All weights on the CPU; every process of FSDP must call it."""
+    return {name: whole(t) for name, t in model.state_dict().items()}
+
+
+def under_torchrun() -> bool:
+    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def is_first() -> bool:
+    """Whether we are the process that speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def start(kind: str, device: torch.device) -> Processes:
+    """Join the other processes, if torchrun started us; ValueError."""
+    size = int(os.environ["WORLD_SIZE"]) if under_torchrun() else 0
+    if not size and kind != "none":
+        raise ValueError(
+            f"--parallel {kind} needs several processes: torchrun "
+            f"--nproc-per-node 2 src/train_gpt.py --parallel {kind} ..."
+        )
+    if size > 1 and kind == "none":
+        raise ValueError(
+            f"torchrun started {size} processes: say how they share the "
+            "work, --parallel ddp or fsdp"
+        )
+    if kind == "none":
+        return Processes()
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Processes(dist.get_rank(), dist.get_world_size(), kind)
+
+
+def end() -> None:
+    """Leave the other processes, if there are any."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
