@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import tiktoken
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -88,6 +89,20 @@ def gpt2_encoding() -> tiktoken.Encoding:
 # ---- ch03: attention ----
 
 
+def causal_weights(q: Tensor, k: Tensor) -> Tensor:
+    """How much each position reads from itself and from the past.
+
+    q, k (..., T, D) -> (..., T, T): rows sum to 1, columns > t are 0.
+    Raises ValueError if shapes differ. Source: Vaswani 2017, eq. 1, 3.2.3.
+    """
+    if q.shape != k.shape:
+        raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} differ")
+    T, D = q.shape[-2:]
+    scores = q @ k.transpose(-2, -1) / D**0.5           # (..., T, T)
+    future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+    return scores.masked_fill(future, -torch.inf).softmax(dim=-1)
+
+
 def head_size(d_out: int, num_heads: int) -> int:
     """How many channels each head gets: D = d_out / num_heads.
 
@@ -109,6 +124,19 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 def merge_heads(x: Tensor) -> Tensor:
     """Put the heads side by side again: (B, H, T, D) -> (B, T, C)."""
     return x.transpose(1, 2).flatten(2)                 # (B, T, C)
+
+
+def naive_attention(q: Tensor, k: Tensor, v: Tensor,
+                    causal: bool = True) -> Tensor:
+    """Attention with every step written out, to compare fast forms with.
+
+    q, k (..., T, D) and v (..., T, E) -> (..., T, E). Without causal, k and
+    v may be of another length than q. Source: Vaswani 2017, equation 1.
+    """
+    if causal:
+        return causal_weights(q, k) @ v
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    return scores.softmax(dim=-1) @ v
 
 
 def check_input(x: Tensor, d_in: int, context_length: int) -> None:
