@@ -1353,8 +1353,13 @@ def accumulate_gradients(model: nn.Module, batches: list[Batch],
 
 def pick_precision(device: torch.device, wanted: str = "auto") -> str:
     """fp32 or bf16; auto takes bf16 where its products are much faster."""
-    if wanted != "auto" or device.type == "mps":
-        return wanted if wanted != "auto" else "fp32"
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if native else "fp32"
+    if device.type == "mps":
+        return "fp32"
     fp32, bf16 = (matmul_speed(device, dtype)
                   for dtype in (torch.float32, torch.bfloat16))
     return "bf16" if bf16 > 1.3 * fp32 else "fp32"
