@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import gpt
@@ -114,11 +115,8 @@ def test_attend_with_a_past_is_the_end_of_the_whole(past, new, bf16):
     if bf16:
         q, k, v = (t.bfloat16().requires_grad_() for t in (q, k, v))
     y = gpt.attend(q[:, :, past:], k, v)
-    assert_close(
-        y.float(),
-        want,
-        **(dict(atol=3e-2, rtol=3e-2) if bf16 else dict(atol=1e-5, rtol=1e-5)),
-    )
+    near = 3e-2 if bf16 else 1e-5
+    assert_close(y.float(), want, atol=near, rtol=near)
 
 
 def test_gradients_in_bf16_are_the_library_s():
@@ -623,14 +621,12 @@ def test_every_core_computes_the_same(rows, n_in, n_out, bias):
 
 def test_a_model_is_itself_again_when_the_last_context_ends():
     model, kinds = nn.Sequential(nn.Linear(512, 512)), []
-    one, two = all_cores(model), all_cores(model)
-    for step in (
-        one.__enter__,
-        two.__enter__,
-        lambda: one.__exit__(*3 * [None]),
-        lambda: two.__exit__(*3 * [None]),
-    ):
-        step()
+    one, two = ExitStack(), ExitStack()
+    for step in (one, two):
+        step.enter_context(all_cores(model))
+        kinds.append(type(model[0]).__name__)
+    for step in (one, two):  # the first ends before the second
+        step.close()
         kinds.append(type(model[0]).__name__)
     assert kinds == 3 * ["SplitLinear"] + ["Linear"]
     assert vars(model[0]).keys() == vars(nn.Linear(1, 1)).keys()
@@ -671,23 +667,8 @@ def test_a_compiled_model_writes_the_same():
 def test_the_script_writes_the_same_for_the_same_seed(capsys):
     said = []
     for seed in "001":
-        assert (
-            gpt.main(
-                [
-                    "--seed",
-                    seed,
-                    "--device",
-                    "cpu",
-                    "--prompt",
-                    "Hé",
-                    "--temperature",
-                    "1",
-                    "--top-k",
-                    "20",
-                ]
-            )
-            == 0
-        )
+        options = "--device cpu --prompt Hé --temperature 1 --top-k 20 --seed"
+        assert gpt.main([*options.split(), seed]) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1] != said[2]
     assert said[0].startswith("140,672 parameters on cpu\nHé")

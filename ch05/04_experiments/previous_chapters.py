@@ -1205,16 +1205,14 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def evaluate(model: nn.Module, batches: list[Batch],
              precision: str = "fp32") -> float:
     """Nats per graded target, without dropout; the mode is restored."""
-    was_training, device = model.training, next(model.parameters()).device
+    device, total = next(model.parameters()).device, 0.0
     if not (n_targets := count_targets(batches)):
         raise ValueError("nothing to evaluate: no target is graded")
-    model.eval()
-    total = 0.0
-    for inputs, targets in batches:
-        with autocast(device, precision):
-            logits = model(inputs.to(device))
-        total += sum_nll(logits, targets.to(device)).item()
-    model.train(was_training)
+    with eval_mode(model):
+        for inputs, targets in batches:
+            with autocast(device, precision):
+                logits = model(inputs.to(device))
+            total += sum_nll(logits, targets.to(device)).item()
     return total / n_targets
 
 

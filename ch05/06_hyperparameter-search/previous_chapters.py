@@ -11,6 +11,7 @@ import math
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from heapq import heapify, heappop, heappush
@@ -546,6 +547,17 @@ class GPTModel(nn.Module):
         self.final_norm.shift.mul_(factor)
 
 
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout inside; afterwards the model's mode is what it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 # ---- ch05: pretraining ----
 
 IGNORE = -100                  # a target with this id is not graded
@@ -578,16 +590,14 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def evaluate(model: nn.Module, batches: list[Batch],
              precision: str = "fp32") -> float:
     """Nats per graded target, without dropout; the mode is restored."""
-    was_training, device = model.training, next(model.parameters()).device
+    device, total = next(model.parameters()).device, 0.0
     if not (n_targets := count_targets(batches)):
         raise ValueError("nothing to evaluate: no target is graded")
-    model.eval()
-    total = 0.0
-    for inputs, targets in batches:
-        with autocast(device, precision):
-            logits = model(inputs.to(device))
-        total += sum_nll(logits, targets.to(device)).item()
-    model.train(was_training)
+    with eval_mode(model):
+        for inputs, targets in batches:
+            with autocast(device, precision):
+                logits = model(inputs.to(device))
+            total += sum_nll(logits, targets.to(device)).item()
     return total / n_targets
 
 

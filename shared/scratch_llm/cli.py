@@ -46,7 +46,8 @@ class ShortParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         for word in sys.argv[1:] if args is None else args:
             old = word.split("=")[0]
-            if old in RENAMED and old not in self._option_string_actions:
+            known = self._option_string_actions
+            if old not in known and RENAMED.get(old) in known:
                 self.error(f"{old} is now called {RENAMED[old]}")
         return super().parse_known_args(args, namespace)
 

@@ -88,10 +88,10 @@ def attention(
         return F.scaled_dot_product_attention(
             q, k, v, mask, dropout, is_causal
         )
-    if mask is None:
-        mask = q.new_zeros(T, S)
     if is_causal:
-        mask = mask + torch.full_like(mask, -torch.inf).triu(1)
+        mask = q.new_full((T, S), -torch.inf).triu(1)
+    elif mask is None:
+        mask = q.new_zeros(T, S)
     scores = torch.baddbmm(
         mask.expand(B * H, T, S),
         q.flatten(0, 1),

@@ -1228,16 +1228,14 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def evaluate(model: nn.Module, batches: list[Batch],
              precision: str = "fp32") -> float:
     """Nats per graded target, without dropout; the mode is restored."""
-    was_training, device = model.training, next(model.parameters()).device
+    device, total = next(model.parameters()).device, 0.0
     if not (n_targets := count_targets(batches)):
         raise ValueError("nothing to evaluate: no target is graded")
-    model.eval()
-    total = 0.0
-    for inputs, targets in batches:
-        with autocast(device, precision):
-            logits = model(inputs.to(device))
-        total += sum_nll(logits, targets.to(device)).item()
-    model.train(was_training)
+    with eval_mode(model):
+        for inputs, targets in batches:
+            with autocast(device, precision):
+                logits = model(inputs.to(device))
+            total += sum_nll(logits, targets.to(device)).item()
     return total / n_targets
 
 
@@ -1355,8 +1353,13 @@ def accumulate_gradients(model: nn.Module, batches: list[Batch],
 
 def pick_precision(device: torch.device, wanted: str = "auto") -> str:
     """fp32 or bf16; auto takes bf16 where its products are much faster."""
-    if wanted != "auto" or device.type == "mps":
-        return wanted if wanted != "auto" else "fp32"
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if native else "fp32"
+    if device.type == "mps":
+        return "fp32"
     fp32, bf16 = (matmul_speed(device, dtype)
                   for dtype in (torch.float32, torch.bfloat16))
     return "bf16" if bf16 > 1.3 * fp32 else "fp32"
