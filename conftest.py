@@ -59,7 +59,7 @@ def enter(folder: Path) -> None:
         return
     mine = {
         name: module
-        for name, module in sys.modules.items()
+        for name, module in list(sys.modules.items())
         if is_of_a_chapter(module)
     }
     for name in mine:
@@ -89,7 +89,7 @@ def inside(folder: Path) -> Iterator[None]:
 
 def is_of_a_chapter(module: ModuleType) -> bool:
     """Whether a module lies in one of the folders chNN."""
-    file = getattr(module, "__file__", None)
+    file = vars(module).get("__file__") if hasattr(module, "__dict__") else ""
     return bool(file) and file.startswith(f"{ROOT}{os.sep}ch")
 
 

@@ -31,19 +31,25 @@ from pretraining import (
 from previous_chapters import GPTModel, count_parameters, pick_device
 from scratch_llm import storyworld
 from scratch_llm.cli import TRAINING, ShortParser, run_script, say
+from scratch_llm.corpora import python_english, settings_for
 from scratch_llm.files import read_text
 from scratch_llm.runs import new_folder, sample_line, status_line
 from tqdm import tqdm
 
 LENGTH = [  # name, type, lowest, highest, default, what it is
     ("steps", int, 1, math.inf, 9000, "optimizer steps"),
+    ("epochs", float, 1e-9, 1e9, None, "most passes through a text"),
     ("max-minutes", float, 0.01, math.inf, 4.65, "fewer steps if need be"),
 ]
 
 
-def options(argv: list[str] | None) -> argparse.Namespace:
+def new_parser() -> ShortParser:
     p = ShortParser(prog="gpt_train.py", description=__doc__.split("\n")[0])
-    p.add_argument("--data", metavar="FILE", help="a UTF-8 text to train on")
+    p.add_argument(
+        "--data",
+        metavar="FILE",
+        help="a UTF-8 text, or python: the English in every Python",
+    )
     p.add_argument("--out", metavar="FOLDER", help="default: runs/NAME-001")
     p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
     p.add_argument("--force-cpu", action="store_true")
@@ -61,36 +67,26 @@ def options(argv: list[str] | None) -> argparse.Namespace:
         help="auto: what is faster here",
     )
     p.add_numbers(LENGTH + TRAINING)
-    return p.parse_args(argv)
+    return p
 
 
-def prepare(args: argparse.Namespace) -> tuple[Task, GPTModel, str]:
+def prepare(
+    args: argparse.Namespace, text: str | None
+) -> tuple[Task, GPTModel, str]:
     """The task, a fresh model and the precision of a run."""
     device = pick_device("cpu" if args.force_cpu else args.device)
-    common = {
-        key: getattr(args, key)
-        for key in (
-            "tokenizer",
-            "vocab_size",
-            "batch_size",
-            "context_length",
-            "seed",
-        )
-    }
-    if args.data is None:
+    names = "tokenizer vocab_size batch_size context_length seed".split()
+    common = {name: getattr(args, name) for name in names}
+    if text is None:
         task = story_task(storyworld, held_out=args.eval_stories, **common)
     else:
-        task = text_task(read_text(args.data), Path(args.data).stem, **common)
-    model = new_model(
-        task.tokenizer.n_vocab,
-        args.layers,
-        args.heads,
-        args.width,
-        args.context_length,
-        args.dropout,
-        args.init,
-        args.seed,
-    )
+        task = text_task(text, Path(args.data).stem, **common)
+        most = math.ceil(args.epochs * task.epoch / args.accumulate)
+        args.steps = min(args.steps, most)
+        args.warmup = min(args.warmup, args.steps // 5)
+    names = "layers heads width context_length dropout init seed".split()
+    shape = {name: getattr(args, name) for name in names}
+    model = new_model(task.tokenizer.n_vocab, **shape)
     return task, model.to(device), pick_precision(device, args.precision)
 
 
@@ -153,18 +149,26 @@ def run(
 def opening_line(model: GPTModel, task: Task, precision: str) -> str:
     """What is about to be trained, on what, in one line."""
     device = next(model.parameters()).device
-    floor = f", entropy floor {task.floor:.4f}" if task.floor else ""
+    goal = f", entropy floor {task.floor:.4f}" if task.floor else ""
+    for name, bits in (task.rivals or {}).items():
+        goal += f", {name} {bits:.3f} bits per byte"
     return (
         f"{task.name}: {count_parameters(model):,} parameters on {device} in "
         f"{precision} ({torch.get_num_threads()} threads), vocabulary "
-        f"{task.tokenizer.n_vocab:,}{floor}"
+        f"{task.tokenizer.n_vocab:,}{goal}"
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    args, folder = options(argv), None
+    parser, text, folder = new_parser(), None, None
+    args = parser.parse_args(argv)
     try:
-        task, model, precision = prepare(args)
+        if args.data is not None:
+            mine = args.data != "python"
+            text = read_text(args.data) if mine else python_english()
+            parser.set_defaults(**settings_for(len(text.encode())))
+            args = parser.parse_args(argv)
+        task, model, precision = prepare(args, text)
         folder = new_folder(args.out, task.name)
         say(opening_line(model, task, precision))
         return run(args, folder, task, model, precision)

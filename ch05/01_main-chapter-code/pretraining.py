@@ -19,6 +19,7 @@ import tiktoken
 import torch
 import torch.nn.functional as F
 from previous_chapters import (
+    GPTDataset,
     GPTModel,
     Tokenizer,
     count_parameters,
@@ -306,6 +307,7 @@ class Task:
     floor: float | None = None  # nats per token, where it is known
     parse: Callable[[str], Any] | None = None
     rivals: dict[str, float] | None = None  # bits per byte of xz and gzip
+    epoch: int | None = None    # batches in one pass over a text
 
     @property
     def prefix(self) -> str:
@@ -574,34 +576,54 @@ def story_task(world: Any, tokenizer: str = "own", vocab_size: int = 2048,
                 world.parse)
 
 
-def hold_out(text: str, tokenizer: tiktoken.Encoding, context_length: int
-             ) -> tuple[list[int], list[int]]:
-    """The ids of a text, and those of its last tenth, which is held out."""
-    ids = [tokenizer.eot_token, *tokenizer.encode_ordinary(text)]
-    cut = len(ids) - max(context_length + 1, len(ids) // 10)
-    if cut <= context_length:
-        raise ValueError(f"the text is shorter than the context: {len(ids)} "
-                         "tokens, but training and validation need "
-                         f"{2 * (context_length + 1)}; give a longer text or "
-                         "a smaller --context-length")
-    return ids[:cut], ids[cut:]
+def hold_out(text: str, most: int = 200_000) -> tuple[str, str]:
+    """A text in two: to train on, and its last tenth, which is held out."""
+    cut = len(text) - min(len(text) // 10, most)
+    return text[:cut], text[cut:]
+
+
+def window_batches(ids: list[int], context_length: int, batch_size: int,
+                   seed: int, start: int = 0) -> Iterator[Batch]:
+    """Endless batches (B, T) of windows, which each epoch cuts elsewhere.
+
+    start: how many batches to skip. The last of an epoch may be smaller.
+    """
+    T = context_length
+    for epoch in itertools.count():
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        shift = torch.randint(min(T, len(ids) - T), (), generator=generator)
+        windows = GPTDataset(ids[shift:], T, T)
+        order = torch.randperm(len(windows), generator=generator)
+        batches = order.split(batch_size)
+        for chosen in batches[start:]:
+            inputs, targets = zip(*(windows[i] for i in chosen.tolist()),
+                                  strict=True)
+            yield torch.stack(inputs), torch.stack(targets)
+        start = max(0, start - len(batches))
 
 
 def text_task(text: str, name: str = "text", tokenizer: str = "own",
               vocab_size: int = 2048, batch_size: int = 8,
               context_length: int = 256, seed: int = 123) -> Task:
-    """Any text: windows of it, and what two compressors make of the rest."""
-    encoding, T = pick_tokenizer(tokenizer, [text], vocab_size), context_length
-    ids, rest = hold_out(text, encoding, T)
-    loader = create_dataloader(ids, batch_size=batch_size, context_length=T,
-                               stride=(T + 1) // 2, seed=seed, drop_last=False)
-    held_out = create_dataloader(rest, batch_size=8, context_length=T,
+    """Any text: windows of it, and what two compressors make of the rest.
+
+    ValueError if one of the two parts is shorter than the context.
+    """
+    T, parts = context_length, hold_out(text)
+    encoding = pick_tokenizer(tokenizer, parts[:1], vocab_size)
+    ids, rest = ([encoding.eot_token, *encoding.encode_ordinary(part)]
+                 for part in parts)
+    if min(len(ids), len(rest)) <= T + 1:
+        raise ValueError(f"the text is shorter than the context: {len(ids)} "
+                         f"tokens to train on and {len(rest)} held out, but "
+                         f"both need {T + 2}; give a longer text or a "
+                         "smaller --context-length")
+    held_out = create_dataloader(rest, batch_size=16, context_length=T,
                                  stride=T, shuffle=False, drop_last=False)
-    rivals = compressed_bits_per_byte(*map(encoding.decode_bytes, (ids[1:],
-                                                                   rest)))
     return Task(name, encoding,
-                itertools.chain.from_iterable(itertools.repeat(loader)),
-                list(held_out), rivals=rivals)
+                window_batches(ids, T, batch_size, seed), list(held_out),
+                rivals=compressed_bits_per_byte(*map(str.encode, parts)),
+                epoch=math.ceil(len(ids) / T / batch_size))
 
 
 def new_model(vocab_size: int, layers: int = 2, heads: int = 4,

@@ -503,7 +503,7 @@ def test_the_tokenizer_file_is_in_tiktokens_format(tokenizer, tmp_path):
         pt.load_tokenizer(path, 7)
 
 
-def test_a_text_is_split_without_overlap():
+def test_a_text_is_cut_without_overlap():
     text = " ".join(map(str, range(4000)))
     task = pt.text_task(text, "Büch", vocab_size=300, context_length=32)
     assert (task.name, task.floor, task.parse) == ("Büch", None, None)
@@ -511,8 +511,25 @@ def test_a_text_is_split_without_overlap():
     assert "39" in last
     inputs, targets = next(task.batches)
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
+    seen = [
+        task.tokenizer.decode(x.tolist())
+        for inputs, _ in islice(task.batches, task.epoch)
+        for x in inputs
+    ]
+    assert any(" 3300" in text for text in seen)
+    assert not any(" 3900" in text for text in seen)
     with pytest.raises(ValueError, match="shorter than the context"):
         pt.text_task("Ein kurzer Text.")
+
+
+@few
+@given(start=st.integers(0, 40), n=st.integers(60, 200))
+def test_windows_can_be_entered_anywhere(start, n):
+    how = (list(range(n)), 16, 3, 7)
+    whole = islice(pt.window_batches(*how), start, start + 4)
+    for one, two in zip(whole, pt.window_batches(*how, start), strict=False):
+        assert all(map(torch.equal, one, two))
+        assert torch.equal(one[0] + 1, one[1])
 
 
 def test_bits_per_byte_are_those_of_the_text():

@@ -114,11 +114,14 @@ def story_source(args: argparse.Namespace, common: dict) -> DataSource:
 
 
 def text_source(text: str, name: str, common: dict) -> DataSource:
-    """A text: overlapping windows of it, the last tenth held out."""
-    task, T = pc.text_task(text, name, **common), common["context_length"]
-    ids, _ = pc.hold_out(text, task.tokenizer, T)
-    windows = pc.GPTDataset(ids, T, (T + 1) // 2)
-    return windowed(task, windows, common["batch_size"], common["seed"])
+    """A text: windows of it, and what is held out."""
+    task = pc.text_task(text, name, **common)
+    train, _ = pc.hold_out(text)
+    eot = task.tokenizer.eot_token
+    ids = [eot, *task.tokenizer.encode_ordinary(train)]
+    size, seed = common["batch_size"], common["seed"]
+    how = (ids, common["context_length"], size, seed)
+    return DataSource(task, task.epoch, partial(pc.window_batches, *how))
 
 
 def token_source(path: Path, args: argparse.Namespace) -> DataSource:
