@@ -221,11 +221,6 @@ def notebook_names() -> Callable[[Path | str], dict]:
     return lambda path: define_all(Path(path).resolve())
 
 
-@pytest.fixture(scope="module")
-def clean_imports() -> None:
-    """What is left of a time before `enter`."""
-
-
 @pytest.fixture(scope="session")
 def check_exercise() -> Callable[[Path | str, str, str], str]:
     """`check_exercise(path, number, wrong)`: what the check cell prints.

