@@ -18,6 +18,7 @@ import torch
 from pretraining import (
     Schedule,
     Task,
+    bits_per_byte,
     finish_run,
     new_model,
     pick_precision,
@@ -84,6 +85,7 @@ def prepare(
         most = math.ceil(args.epochs * task.epoch / args.accumulate)
         args.steps = min(args.steps, most)
         args.warmup = min(args.warmup, args.steps // 5)
+        args.eval_every = min(args.eval_every, args.steps // 8 + 1)
     names = "layers heads width context_length dropout init seed".split()
     shape = {name: getattr(args, name) for name in names}
     model = new_model(task.tokenizer.n_vocab, **shape)
@@ -132,7 +134,11 @@ def run(
             if r["validation"] < best:
                 best = r["validation"]
                 save_model(folder / "model.safetensors", model, task.prefix)
-            say(status_line(r, schedule.steps, task.floor))
+            line = status_line(r, schedule.steps, task.floor)
+            if task.rivals:
+                bits = bits_per_byte(r["validation"], task)
+                line += f", {bits:.3f} bits per byte"
+            say(line)
             length = args.context_length - 1
             text = sample_texts(
                 model, task.tokenizer, 1, r["step"], max_new_tokens=length

@@ -23,7 +23,6 @@ from previous_chapters import (
     GPTModel,
     Tokenizer,
     count_parameters,
-    create_dataloader,
     eval_mode,
     generate,
     generate_tokens,
@@ -602,6 +601,24 @@ def window_batches(ids: list[int], context_length: int, batch_size: int,
         start = max(0, start - len(batches))
 
 
+def overlapping_batches(ids: list[int], context_length: int,
+                        batch_size: int = 16) -> list[Batch]:
+    """Windows half a context apart, to measure with: each target once.
+
+    All but those of the first window are graded with half a context or more
+    before them.
+    """
+    T, step = context_length, context_length // 2
+    rows = [ids[i:i + T + 1]
+            for i in range(0, max(1, len(ids) - 1 - T + step), step)]
+    batches = [pad_batch(rows[i:i + batch_size])
+               for i in range(0, len(rows), batch_size)]
+    for i, (_, targets) in enumerate(batches):
+        seen = targets[1 if i == 0 else 0:, :T - step]
+        seen.fill_(IGNORE)
+    return batches
+
+
 def text_task(text: str, name: str = "text", tokenizer: str = "own",
               vocab_size: int = 2048, batch_size: int = 8,
               context_length: int = 256, seed: int = 123) -> Task:
@@ -618,10 +635,9 @@ def text_task(text: str, name: str = "text", tokenizer: str = "own",
                          f"tokens to train on and {len(rest)} held out, but "
                          f"both need {T + 2}; give a longer text or a "
                          "smaller --context-length")
-    held_out = create_dataloader(rest, batch_size=16, context_length=T,
-                                 stride=T, shuffle=False, drop_last=False)
     return Task(name, encoding,
-                window_batches(ids, T, batch_size, seed), list(held_out),
+                window_batches(ids, T, batch_size, seed),
+                overlapping_batches(rest, T),
                 rivals=compressed_bits_per_byte(*map(str.encode, parts)),
                 epoch=math.ceil(len(ids) / T / batch_size))
 

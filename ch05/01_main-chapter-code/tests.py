@@ -532,6 +532,16 @@ def test_windows_can_be_entered_anywhere(start, n):
         assert torch.equal(one[0] + 1, one[1])
 
 
+@few
+@given(n=st.integers(34, 400), size=st.integers(1, 5))
+def test_overlapping_windows_grade_each_target_once(n, size):
+    batches = pt.overlapping_batches(list(range(n)), 32, size)
+    graded = [y[y != pt.IGNORE].tolist() for _, y in batches]
+    assert sorted(sum(graded, [])) == list(range(1, n))
+    for (inputs, _), targets in zip(batches, graded, strict=True):
+        assert inputs.shape[1] <= 32 and targets
+
+
 def test_bits_per_byte_are_those_of_the_text():
     text = "Die Möwe flog über den Fluß. " * 60
     task = pt.text_task(text, vocab_size=257, context_length=32)

@@ -1,10 +1,17 @@
 """What lessons and scripts use and no lesson teaches.
 
-storyworld   a grammar that tells short stories, and judges any text
+storyworld   a grammar (town) that tells short stories, and judges any text
+corpora      the English that every Python carries; xz and gzip as rivals
 style        the colours with their fixed meaning, and the map of the course
 plots        figures and tables of losses that several lessons draw
 exercises    the helper behind every exercise
-download     GPT-2's weights and public data sets
+cli          command lines whose errors are one line
+files        files that are written whole or not at all
+runs         run folders, and what is written into them
+text         text as it is shown: piece by piece, up to a stop, in tables
+gpt2_files   which weights of GPT-2 there are, and where they lie
+download     brings them, and public data sets
+fast         the same numbers sooner, where PyTorch is slow on a CPU
 
 `pip install -r requirements.txt` installs this package in place.
 """

@@ -52,7 +52,7 @@ from scratch_llm.runs import (
 from scratch_llm.style import COLOURS
 from scratch_llm.text import text_pieces, until
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 # ---- ch02: text_data ----
 
@@ -402,32 +402,6 @@ class GPTDataset(Dataset):
         start = range(len(self))[i] * self.stride
         chunk = self.ids[start:start + self.context_length + 1].long()
         return chunk[:-1], chunk[1:]
-
-
-def create_dataloader(ids_or_text: Sequence[int] | str,
-                      tokenizer: Tokenizer | None = None,
-                      batch_size: int = 4, context_length: int = 256,
-                      stride: int = 128, shuffle: bool = True,
-                      drop_last: bool = True, seed: int | None = None
-                      ) -> DataLoader:
-    """Batches of inputs and targets, each int64 (B, T).
-
-    Text is encoded by the tokenizer (GPT-2's if none is given), with
-    END_OF_TEXT as one token. ValueError if there would be no batch.
-    """
-    ids = ids_or_text
-    if isinstance(ids, str):
-        tokenizer = tokenizer or gpt2_encoding()
-        ids = tokenizer.encode(ids, allowed_special={END_OF_TEXT})
-    windows = GPTDataset(ids, context_length, stride)
-    if drop_last and len(windows) < batch_size:
-        raise ValueError(f"{len(windows)} windows do not fill one batch of "
-                         f"{batch_size}, and drop_last drops the rest")
-    generator = None
-    if seed is not None:
-        generator = torch.Generator().manual_seed(seed)
-    return DataLoader(windows, batch_size, shuffle, drop_last=drop_last,
-                      generator=generator)
 
 
 # ---- ch03: attention ----
@@ -1712,6 +1686,24 @@ def window_batches(ids: list[int], context_length: int, batch_size: int,
         start = max(0, start - len(batches))
 
 
+def overlapping_batches(ids: list[int], context_length: int,
+                        batch_size: int = 16) -> list[Batch]:
+    """Windows half a context apart, to measure with: each target once.
+
+    All but those of the first window are graded with half a context or more
+    before them.
+    """
+    T, step = context_length, context_length // 2
+    rows = [ids[i:i + T + 1]
+            for i in range(0, max(1, len(ids) - 1 - T + step), step)]
+    batches = [pad_batch(rows[i:i + batch_size])
+               for i in range(0, len(rows), batch_size)]
+    for i, (_, targets) in enumerate(batches):
+        seen = targets[1 if i == 0 else 0:, :T - step]
+        seen.fill_(IGNORE)
+    return batches
+
+
 def text_task(text: str, name: str = "text", tokenizer: str = "own",
               vocab_size: int = 2048, batch_size: int = 8,
               context_length: int = 256, seed: int = 123) -> Task:
@@ -1728,10 +1720,9 @@ def text_task(text: str, name: str = "text", tokenizer: str = "own",
                          f"tokens to train on and {len(rest)} held out, but "
                          f"both need {T + 2}; give a longer text or a "
                          "smaller --context-length")
-    held_out = create_dataloader(rest, batch_size=16, context_length=T,
-                                 stride=T, shuffle=False, drop_last=False)
     return Task(name, encoding,
-                window_batches(ids, T, batch_size, seed), list(held_out),
+                window_batches(ids, T, batch_size, seed),
+                overlapping_batches(rest, T),
                 rivals=compressed_bits_per_byte(*map(str.encode, parts)),
                 epoch=math.ceil(len(ids) / T / batch_size))
 
