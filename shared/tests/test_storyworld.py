@@ -38,12 +38,10 @@ def test_the_first_thousand_stories_are_these():
 PINNED = "2b88a2b9067039db82896f53b1b008f0e771b8b177577b1980ba33afe82027b7"
 
 
-def test_a_seed_is_an_integer_from_zero_on():
+def test_a_seed_is_zero_or_more():
     assert world.story(5) == world.story(5)
     with pytest.raises(ValueError, match="-1"):
         world.story(-1)
-    with pytest.raises(TypeError, match="1.5"):
-        world.story(1.5)
 
 
 def test_only_random_numbers_in_0_1_are_used():
