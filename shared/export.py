@@ -71,7 +71,7 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     """A notebook. Raises ValueError, with the reason, if it is none."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # run_notebooks.py mends ids
+            warnings.simplefilter("ignore")  # of old ones that lack ids
             return nbformat.read(path, as_version=4)
     except Exception as error:  # whatever nbformat meets in a broken file
         reason = str(error).strip().split("\n")[0]
