@@ -207,17 +207,12 @@ def is_generated(path: Path) -> bool:
     return path.read_bytes().startswith(MARK.encode())
 
 
-def home_of(script: Path, unit: Path) -> Path:
-    """The folder whose previous_chapters.py a script finds.
-
-    That is the topmost folder with scripts below the bonus folder; a package
-    belongs to the folder that it lies in.
-    """
-    for folder in reversed(script.parents):
-        if unit in folder.parents and any(folder.glob("*.py")):
-            if not (folder / "__init__.py").exists():
-                return folder
-    return unit
+def home_of(script: Path) -> Path:
+    """The folder whose previous_chapters.py a script or package finds."""
+    folder = script.parent
+    while (folder / "__init__.py").exists():
+        folder = folder.parent
+    return folder
 
 
 class Course:
@@ -233,7 +228,7 @@ class Course:
                     self.read_notebook(path)
             for path in sorted(unit.rglob("*.py")):
                 if "runs" not in path.parts and not is_generated(path):
-                    self.read_script(path, home_of(path, unit))
+                    self.read_script(path)
 
     def fault(self, where: str, text: str) -> None:
         if f"{where}: {text}" not in self.faults:
@@ -243,10 +238,10 @@ class Course:
         name = path.relative_to(self.root).as_posix()
         return self.folders.setdefault(name, Folder(name))
 
-    def read_script(self, path: Path, home: Path) -> None:
+    def read_script(self, path: Path) -> None:
         where = path.relative_to(self.root).as_posix()
-        code, folder = path.read_text(encoding="utf-8"), self.folder(home)
-        needs = re.findall(r"(?m)^#\|? *needs:? +(ch\d\d/[^\s/]+)/?\s*$", code)
+        code, folder = path.read_text("utf-8"), self.folder(home_of(path))
+        needs = re.findall(r"(?m)^#\| needs (\S+?)/?$", code)
         folder.needs |= dict.fromkeys(needs, where)
         folder.wants |= dict.fromkeys(imported_names([code]), where)
 
@@ -330,18 +325,16 @@ class Course:
         """Note what an import statement binds, a statement for each name."""
         module = getattr(node, "module", None)
         for alias in node.names:
-            name, as_name = alias.name, alias.asname
-            line = f"from {module} " if module else ""
-            line += f"import {name}" + (f" as {as_name}" if as_name else "")
-            dots = getattr(node, "level", 0)
-            flat = as_name if module == LEAF else name == LEAF
-            if dots or flat or name == "*":
+            name, line = alias.name, ast.unparse(ast.Import([alias]))
+            flat = alias.asname if module == LEAF else name == LEAF
+            if flat or name == "*" or getattr(node, "level", 0):
                 text = "import each name in full, and without 'as'"
                 self.fault(cell.where, f"'{ast.unparse(node)}': {text}")
             elif module == LEAF:
                 folder.taken[name] = None
             else:
-                bound = as_name or (name if module else name.split(".")[0])
+                bound = alias.asname or name.split(".")[0]
+                line = f"from {module} {line}" if module else line
                 folder.imports.setdefault(bound, set()).add(line)
 
     # ---- Which folder may import from which

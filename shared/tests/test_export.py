@@ -198,14 +198,13 @@ def need(root: Path, notebook: str, *lines: str, names: str) -> Path:
     return save(path, first + f"from previous_chapters import {names}")
 
 
-@pytest.mark.parametrize("line", ["# needs:", "#| needs", "# needs"])
-def test_two_bonuses_with_one_name_stay_apart(bonuses, line):
+def test_two_bonuses_with_one_name_stay_apart(bonuses):
     need(bonuses, CH04, "ch03/02_llama", names="Llama, Head")
     need(bonuses, "ch04/02_x/x.ipynb", "ch03/03_gemma", names="RMSNorm")
     script = bonuses / "ch04/03_y/y.py"
     script.parent.mkdir()
     script.write_text(
-        f"{line} ch03/03_gemma\nfrom previous_chapters import Gemma\n"
+        "#| needs ch03/03_gemma\nfrom previous_chapters import Gemma\n"
     )
     assert write(bonuses) == write(bonuses, "--check") == 0
     main = text(bonuses, CH04, LEAF)
