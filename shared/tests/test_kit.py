@@ -185,6 +185,7 @@ def test_a_table_lines_up():
 def test_a_mistake_is_one_line(capsys, word, said):
     parser = ShortParser(prog="p.py")
     parser.add_numbers(TRAINING)
+    parser.add_argument("--init-from")
     with pytest.raises(SystemExit) as end:
         parser.parse_args([word])
     error = capsys.readouterr().err
