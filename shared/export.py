@@ -1,7 +1,7 @@
 """Write the files that are generated from the notebooks.
 
     python shared/export.py            write every generated file
-    python shared/export.py --check    write nothing, show what differs
+    python shared/export.py --check    write nothing, say what differs
 
 Code is written once, in the notebook that teaches it. A code cell whose first
 line is `#| export` goes to the module that `#| default_exp gpt` in the first

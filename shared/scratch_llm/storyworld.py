@@ -24,6 +24,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from scratch_llm.cli import ShortParser, between
 from scratch_llm.town import TOWN, WORDS, Grammar
@@ -375,59 +376,63 @@ def _fit(parts: tuple, text: str, at: int, state: dict, nll: float) -> tuple:
 # Why a text is no story: of all failures, the furthest say it.
 
 
+class Break(NamedTuple):
+    """Where a derivation fails, at which part, and what could stand there."""
+
+    place: int
+    part: str | tuple | None  # None after a story's end
+    state: dict
+    words: Iterable[str]
+    label: str  # a name for the words
+
+
 def _explain(text: str, failures: list, world: World) -> Parse:
     """The place where a text leaves the world, and the reason."""
-    breaks = [
-        (*_wanted(text, at, part, state), part, state)
-        for at, part, state in failures
-    ]
-    place = max(one[0] for one in breaks)
-    breaks = [one[1:] for one in breaks if one[0] == place]
+    breaks = [_break(text, *failure) for failure in failures]
+    place = max(one.place for one in breaks)
+    breaks = [one for one in breaks if one.place == place]
     kind, reason = _reason(text, place, breaks, world)
-    facts = _facts(breaks[0][-1])
+    facts = _facts(breaks[0].state)
     return Parse(False, math.inf, facts, place, kind, reason)
 
 
-def _wanted(
-    text: str, at: int, part: str | tuple | None, state: dict
-) -> tuple[int, list[str], str]:
-    """The place where a text leaves a part, the words that could stand
-    there, and a name for them."""
-    if part is None:
-        return at, [], ""
+def _break(text: str, at: int, part: str | tuple | None, state: dict) -> Break:
+    """The very word at which a text leaves the part that stands `at`."""
+    words, label = [], ""
     if isinstance(part, str):
         tokens = iter(TOKEN.findall(part))
         while (token := next(tokens)) == _token(text, at):
             at += len(token)
-        return at, [token], _quote(token)
-    if len(part) == 2:
+        words, label = [token], _quote(token)
+    elif part and len(part) == 2:
         word = state[part[0]][part[1]]
-        return at, [word], _quote(word)
-    _, other, table = part
-    pick = table[other and state[other][""]]
-    return at, [*pick.by_word], f"{'another' if other else 'a'} {pick.label}"
+        words, label = [word], _quote(word)
+    elif part:
+        _, other, table = part
+        pick = table[other and state[other][""]]
+        article = "another" if other else "a"
+        words, label = pick.by_word, f"{article} {pick.label}"
+    return Break(at, part, state, words, label)
 
 
 def _reason(
-    text: str, place: int, breaks: list, world: World
+    text: str, place: int, breaks: list[Break], world: World
 ) -> tuple[str, str]:
     """(kind, reason) of a break, from what was wanted at its place."""
     word = _token(text, place)
-    if any(part is None for _, _, part, _ in breaks):
+    if any(one.part is None for one in breaks):
         return "after the end", "the story was over, but the text goes on"
-    labels = list(dict.fromkeys(label for _, label, _, _ in breaks))
+    labels = list(dict.fromkeys(one.label for one in breaks))
     wanted = " or ".join(labels[:4] + ["..."] * (len(labels) > 4))
-    if place + len(word) == len(text) and any(
-        one != word and one.startswith(word)
-        for words, _, _, _ in breaks
-        for one in words
-    ):
-        return "unfinished", f"the text stops; expected {wanted}"
+    words = {each for one in breaks for each in one.words} - {word}
+    if place + len(word) == len(text):
+        if any(each.startswith(word) for each in words):
+            return "unfinished", f"the text stops; expected {wanted}"
     if WORD.match(word) and word not in world.words:
         return "unknown word", f"{_quote(word)} is not a word of this world"
-    for _, _, part, state in breaks:
-        if isinstance(part, tuple) and len(part) == 2:
-            kind, reason = _contradiction(word, part, state, world)
+    for one in breaks:
+        if isinstance(one.part, tuple) and len(one.part) == 2:
+            kind, reason = _contradiction(word, one.part, one.state, world)
             if kind:
                 return kind, reason
     reason = f"expected {wanted}, found {_quote(word)}"
