@@ -20,7 +20,6 @@ import io
 import json
 import os
 import sys
-import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,11 +56,8 @@ def enter(folder: Path) -> None:
     global here
     if folder == here:
         return
-    mine = {
-        name: module
-        for name, module in list(sys.modules.items())
-        if is_of_a_chapter(module)
-    }
+    loaded = list(sys.modules.items())
+    mine = {name: module for name, module in loaded if of_a_chapter(module)}
     for name in mine:
         del sys.modules[name]
     if here is not None:
@@ -70,6 +66,12 @@ def enter(folder: Path) -> None:
     sys.modules.update(WORLDS.get(folder, {}))
     sys.path.insert(0, str(folder))
     here = folder
+
+
+def of_a_chapter(module: ModuleType) -> bool:
+    """Whether a module lies in one of the folders chNN; loads none."""
+    file = getattr(module, "__dict__", {}).get("__file__") or ""
+    return file.startswith(f"{ROOT}{os.sep}ch")
 
 
 @contextlib.contextmanager
@@ -87,12 +89,6 @@ def inside(folder: Path) -> Iterator[None]:
         sys.path[:] = path
 
 
-def is_of_a_chapter(module: ModuleType) -> bool:
-    """Whether a module lies in one of the folders chNN."""
-    file = vars(module).get("__file__") if hasattr(module, "__dict__") else ""
-    return bool(file) and file.startswith(f"{ROOT}{os.sep}ch")
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Any:
     if isinstance(collector, pytest.File):
@@ -105,45 +101,31 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
     enter(item.path.parent)
 
 
-PLAIN = "NO_COLOR" in os.environ
-FORCED = "FORCE_COLOR" in os.environ
-run_notebooks.set_environment()  # kernels and xdist's workers inherit it
-
-
 # ---- How pytest runs -----------------------------------------------------
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Two processes for whole folders, colours as the terminal has them."""
-    if config.option.color == "auto" and not PLAIN:
-        if FORCED or sys.stdout.isatty():
-            config.option.color = "yes"
-    if wants_two_workers(config):
-        config.option.numprocesses = 2
-        config.option.dist = "loadfile"
-        config.option.loadscopereorder = False
-
-
-def wants_two_workers(config: pytest.Config) -> bool:
-    """Whether xdist is there, is free to choose, and has files to share."""
-    option = config.option
-    if not config.pluginmanager.hasplugin("xdist"):
-        return False
-    if "PYTEST_XDIST_WORKER" in os.environ or (os.cpu_count() or 1) < 2:
-        return False
-    chosen = option.numprocesses is not None or option.dist != "no"
+    """Two processes share whole folders, if pytest-xdist is installed."""
+    option, start = config.option, config.invocation_params.dir
+    # nbval would look for its patterns in the current directory.
+    option.nbval_sanitize_with = str(SHARED / "nbval.cfg")
+    chosen = getattr(option, "numprocesses", 0) is not None
     alone = option.collectonly or option.usepdb or option.capture == "no"
-    if chosen or option.tx or alone:
-        return False
-    start = config.invocation_params.dir
-    return all((start / arg.split("::")[0]).is_dir() for arg in config.args)
+    if chosen or alone or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if all((start / name).is_dir() for name in config.args):
+        option.numprocesses, option.dist = 2, "loadfile"
+        option.loadscopereorder = False
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """nbval would look for its patterns in the current directory."""
-    config.option.nbval_sanitize_with = str(SHARED / "nbval.cfg")
+def pytest_sessionstart() -> None:
+    """What kernels and xdist's workers inherit; figures go nowhere."""
+    run_notebooks.set_environment()
+    import matplotlib  # with NumPy, which must see that environment
+
+    matplotlib.use("Agg")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -155,14 +137,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, if two processes share them."""
+    """Long files first, so that two processes finish together."""
     seconds = json.loads(RECORDED.read_text("utf-8"))
-
-    def rank(item: pytest.Item) -> float:
-        return -seconds.get(item.nodeid.split("::")[0], 30)
-
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=rank)
+    items.sort(key=lambda item: -seconds.get(item.nodeid.split("::")[0], 30))
 
 
 SECONDS: dict[str, float] = defaultdict(float)
@@ -189,28 +166,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 # ---- Fixtures ------------------------------------------------------------
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_windows() -> None:
-    """Figures that tests draw go nowhere, on every platform."""
-    with contextlib.suppress(ImportError):
-        import matplotlib
-
-        matplotlib.use("Agg")
-
-
 @pytest.fixture(scope="session")
-def load_module() -> Callable[[Path | str, str], ModuleType]:
+def load_module() -> Callable[[Path, str], ModuleType]:
     """`load_module(folder, name)`: the module folder/name.py."""
 
-    def load(folder: Path | str, name: str) -> ModuleType:
-        with inside(Path(folder).resolve()):
+    def load(folder: Path, name: str) -> ModuleType:
+        with inside(folder):
             return importlib.import_module(name)
 
     return load
 
 
 @pytest.fixture(scope="session")
-def notebook_names() -> Callable[[Path | str], dict]:
+def notebook_names() -> Callable[[Path], dict]:
     """`notebook_names(path)`: what a notebook defines, by name.
 
     Imports, functions, classes and constants of all its cells are executed
@@ -218,27 +186,26 @@ def notebook_names() -> Callable[[Path | str], dict]:
     cannot be defined so, because it needs the result of another cell, is
     absent. The same path returns the same dict: do not change it.
     """
-    return lambda path: define_all(Path(path).resolve())
+    return define_all
 
 
 @pytest.fixture(scope="session")
-def check_exercise() -> Callable[[Path | str, str, str], str]:
+def check_exercise() -> Callable[[Path, str, str], str]:
     """`check_exercise(path, number, wrong)`: what the check cell prints.
-
-        def test_a_window_too_wide_is_rejected(check_exercise):
-            wrong = "def windowed_weights(q, k, window): ..."
-            path = HERE / "exercise-solutions.ipynb"
-            said = check_exercise(path, "3.3", wrong)
-            assert "not yet" in said and "reads" in said
 
     `path` is a notebook with solutions. Executed are the definitions of the
     notebook up to the exercise, all cells since the check before it, `wrong`
     right after the learner's cell, and the cell that holds `with
-    exercise("3.3")`. The first call for an exercise proves that its check
-    accepts the notebook's own solution in the same way, so a check that
-    rejects everything cannot pass for a good one.
+    exercise("3.3")`. Its check must accept the notebook's own solution in
+    the same way, so that one that rejects everything is no good check.
     """
-    return check_answer
+
+    def check(path: Path, number: str, wrong: str) -> str:
+        said = run_exercise(path, number, "")
+        assert "solved" in said, f"its own solution is not accepted: {said}"
+        return run_exercise(path, number, wrong)
+
+    return check
 
 
 @functools.cache
@@ -251,52 +218,24 @@ def define_all(path: Path) -> dict:
     return notebook.names
 
 
-def check_answer(path: Path | str, number: str, wrong: str) -> str:
-    """What an exercise's check says to a wrong answer."""
-    path = Path(path).resolve()
-    prove_solvable(path, number)
-    return run_exercise(path, number, textwrap.dedent(wrong))
-
-
 @functools.cache
-def prove_solvable(path: Path, number: str) -> None:
-    """Fail unless the check accepts the notebook's own solution."""
-    said = run_exercise(path, number, "")
-    assert "solved" in said, (
-        f"{path}, exercise {number}: its own solution is not accepted: {said}"
-    )
-
-
 def run_exercise(path: Path, number: str, wrong: str) -> str:
     """Run one exercise of a notebook; return what its check cell prints."""
     notebook = Notebook(path)
-    with inside(path.parent):
-        first, learners, last = find_exercise(notebook, number)
-        for source in notebook.sources[:first]:
-            notebook.define(source)
-        for i in range(first, last):
-            notebook.execute(notebook.sources[i])
-            if i == learners:
-                notebook.execute(wrong)
-        return notebook.execute(notebook.sources[last])
-
-
-def find_exercise(notebook: Notebook, number: str) -> tuple[int, int, int]:
-    """Where an exercise starts, its learner's cell, and its check cell."""
     sources = notebook.sources
     checks = [i for i, text in enumerate(sources) if "with exercise(" in text]
-    mine = [i for i in checks if f'exercise("{number}")' in sources[i]]
-    if not mine:
-        raise LookupError(f'{notebook.path}: no cell has exercise("{number}")')
-    first = max([i + 1 for i in checks if i < mine[0]], default=0)
-    places = range(first, mine[0])
-    learners = [i for i in places if "### BEGIN SOLUTION" in sources[i]]
-    if not learners:
-        raise LookupError(
-            f"{notebook.path}: exercise {number} has no cell with "
-            "### BEGIN SOLUTION before its check"
-        )
-    return first, learners[-1], mine[0]
+    last = next(i for i in checks if f'exercise("{number}")' in sources[i])
+    first = max([i + 1 for i in checks if i < last], default=0)
+    places = range(first, last)
+    learners = max(i for i in places if "### BEGIN SOLUTION" in sources[i])
+    with inside(path.parent):
+        for source in sources[:first]:
+            notebook.define(source)
+        for i in places:
+            notebook.execute(sources[i])
+            if i == learners:
+                notebook.execute(wrong)
+        return notebook.execute(sources[last])
 
 
 class Notebook:

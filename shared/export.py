@@ -1,7 +1,7 @@
 """Write the files that are generated from the notebooks.
 
     python shared/export.py            write every generated file
-    python shared/export.py --check    write nothing, show what differs
+    python shared/export.py --check    write nothing, say what differs
 
 Code is written once, in the notebook that teaches it. A code cell whose first
 line is `#| export` goes to the module that `#| default_exp gpt` in the first
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-import difflib
+import contextlib
 import json
 import re
 import subprocess
@@ -38,13 +38,12 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-try:
-    import nbformat
-    from ruff import find_ruff_bin
-except ImportError as error:
-    sys.exit(f"{error.name} is missing: pip install -r requirements-test.txt")
+import nbformat
+from ruff import find_ruff_bin
+from scratch_llm.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "01_main-chapter-code"
@@ -60,8 +59,6 @@ LESSON_ONLY = {
     "np.set_printoptions",
     "plt.rcParams.update",
     "plt.style.use",
-    "sys.path.append",
-    "sys.path.insert",
     "torch.set_printoptions",
     "warnings.filterwarnings",
 }
@@ -74,7 +71,7 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     """A notebook. Raises ValueError, with the reason, if it is none."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # run_notebooks.py mends ids
+            warnings.simplefilter("ignore")  # of old ones that lack ids
             return nbformat.read(path, as_version=4)
     except Exception as error:  # whatever nbformat meets in a broken file
         reason = str(error).strip().split("\n")[0]
@@ -100,11 +97,6 @@ def kept_metadata(cell: nbformat.NotebookNode) -> dict:
     return {key: value for key, value in kept.items() if value}
 
 
-def write_text(path: Path, text: str) -> None:
-    """UTF-8 and line feeds, on every platform."""
-    path.write_bytes(text.encode("utf-8"))
-
-
 @dataclass
 class Cell:
     """A code cell: its place, its text without `#|` lines, and those."""
@@ -128,14 +120,6 @@ def read_cells(path: Path, root: Path) -> list[Cell]:
     return cells
 
 
-def parse(code: str) -> ast.Module:
-    """The syntax tree of a cell or script. Raises SyntaxError."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        compile(code, "code", "exec")
-        return ast.parse(code)
-
-
 def imported_names(codes: Iterable[str]) -> set[str]:
     """What code, in any of its scopes, takes from previous_chapters.
 
@@ -143,11 +127,9 @@ def imported_names(codes: Iterable[str]) -> set[str]:
     """
     nodes, names, aliases = [], set(), set()
     for code in codes:
-        try:
-            tree = parse(re.sub(r"(?m)^(\s*)[%!?].*", r"\1pass", code))
+        with contextlib.suppress(SyntaxError):
+            tree = ast.parse(re.sub(r"(?m)^(\s*)[%!?].*", r"\1pass", code))
             nodes += ast.walk(tree)
-        except SyntaxError:
-            pass
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module == LEAF:
             names |= {alias.name for alias in node.names}
@@ -175,7 +157,7 @@ class Piece:
     names: list[str]
     is_block: bool
     replaces: list[str]
-    free: set[str]  # the names that it uses and does not define
+    free: set[str] = field(default_factory=set)  # used, defined elsewhere
     replaced: list[Piece] = field(default_factory=list)
 
 
@@ -225,17 +207,12 @@ def is_generated(path: Path) -> bool:
     return path.read_bytes().startswith(MARK.encode())
 
 
-def home_of(script: Path, unit: Path) -> Path:
-    """The folder whose previous_chapters.py a script finds.
-
-    That is the topmost folder with scripts below the bonus folder; a package
-    belongs to the folder that it lies in.
-    """
-    for folder in reversed(script.parents):
-        if unit in folder.parents and any(folder.glob("*.py")):
-            if not (folder / "__init__.py").exists():
-                return folder
-    return unit
+def home_of(script: Path) -> Path:
+    """The folder whose previous_chapters.py a script or package finds."""
+    folder = script.parent
+    while (folder / "__init__.py").exists():
+        folder = folder.parent
+    return folder
 
 
 class Course:
@@ -251,7 +228,7 @@ class Course:
                     self.read_notebook(path)
             for path in sorted(unit.rglob("*.py")):
                 if "runs" not in path.parts and not is_generated(path):
-                    self.read_script(path, home_of(path, unit))
+                    self.read_script(path)
 
     def fault(self, where: str, text: str) -> None:
         if f"{where}: {text}" not in self.faults:
@@ -261,10 +238,10 @@ class Course:
         name = path.relative_to(self.root).as_posix()
         return self.folders.setdefault(name, Folder(name))
 
-    def read_script(self, path: Path, home: Path) -> None:
+    def read_script(self, path: Path) -> None:
         where = path.relative_to(self.root).as_posix()
-        code, folder = path.read_text(encoding="utf-8"), self.folder(home)
-        needs = re.findall(r"(?m)^#\|? *needs:? +(ch\d\d/[^\s/]+)/?\s*$", code)
+        code, folder = path.read_text("utf-8"), self.folder(home_of(path))
+        needs = re.findall(r"(?m)^#\| needs (\S+?)/?$", code)
         folder.needs |= dict.fromkeys(needs, where)
         folder.wants |= dict.fromkeys(imported_names([code]), where)
 
@@ -292,9 +269,7 @@ class Course:
             folder.needs[rest.rstrip("/")] = cell.where
         elif word == "default_exp" and rest.isidentifier() and rest != LEAF:
             file = self.root / folder.name / f"{rest}.py"
-            if not cell.where.endswith(", cell 1"):
-                self.fault(cell.where, f"move '#| {line}' to the first cell")
-            elif folder.module:
+            if folder.module:
                 text = f"{folder.notebook} exports already, and a folder has"
                 self.fault(cell.where, f"{text} one module")
             elif file.exists() and not is_generated(file):
@@ -314,16 +289,13 @@ class Course:
     def take_cell(self, cell: Cell, replaces: list, folder: Folder) -> None:
         """Add an exported cell's imports and pieces to its folder."""
         try:
-            body = parse(cell.code).body
+            body = ast.parse(cell.code).body
         except SyntaxError as error:
             text = f"line {error.lineno}, {error.msg}: correct it; magics and "
             text += "shell lines belong into a cell without #| export"
             return self.fault(cell.where, text)
         start, lines, defined = 0, cell.code.splitlines(), set()
         for node in body:
-            above = getattr(node, "decorator_list", [])
-            if min(n.lineno for n in [node, *above]) <= start:
-                self.fault(cell.where, f"two statements in line {start}")
             end = len(lines) if node is body[-1] else node.end_lineno
             text = "\n".join(lines[start:end]).rstrip()
             start, gap = end, len(text) - len(text.lstrip("\n"))
@@ -332,13 +304,10 @@ class Course:
                 self.take_import(node, cell, folder)
             elif names:
                 defined |= set(names)
-                if re.search(rf"^\s+(?:from|import) {LEAF}\b", text, re.M):
-                    self.fault(cell.where, f"import {LEAF} at the top")
-                walk = [n for n in ast.walk(node) if isinstance(n, ast.Global)]
-                free = {name for each in walk for name in each.names}
-                rest = names, isinstance(node, BLOCK), replaces, free
-                piece = Piece(folder, cell.where, text, gap, *rest)
-                folder.pieces.append(piece)
+                how = names, isinstance(node, BLOCK), replaces
+                folder.pieces.append(
+                    Piece(folder, cell.where, text, gap, *how)
+                )
             elif ast.get_docstring(ast.Module([node], [])) and not defined:
                 folder.doc = text
             elif not is_lesson_only(node):
@@ -356,18 +325,16 @@ class Course:
         """Note what an import statement binds, a statement for each name."""
         module = getattr(node, "module", None)
         for alias in node.names:
-            name, as_name = alias.name, alias.asname
-            line = f"from {module} " if module else ""
-            line += f"import {name}" + (f" as {as_name}" if as_name else "")
-            dots = getattr(node, "level", 0)
-            flat = as_name if module == LEAF else name == LEAF
-            if dots or flat or name == "*":
+            name, line = alias.name, ast.unparse(ast.Import([alias]))
+            flat = alias.asname if module == LEAF else name == LEAF
+            if flat or name == "*" or getattr(node, "level", 0):
                 text = "import each name in full, and without 'as'"
                 self.fault(cell.where, f"'{ast.unparse(node)}': {text}")
             elif module == LEAF:
                 folder.taken[name] = None
             else:
-                bound = as_name or (name if module else name.split(".")[0])
+                bound = alias.asname or name.split(".")[0]
+                line = f"from {module} {line}" if module else line
                 folder.imports.setdefault(bound, set()).add(line)
 
     # ---- Which folder may import from which
@@ -396,26 +363,18 @@ class Course:
 
     def sort(self) -> list[Folder]:
         """All folders, each after those from which it may import."""
-        order: list[Folder] = []
-
-        def visit(folder: Folder, path: list[Folder]) -> None:
-            if folder in path:
-                names = [each.name for each in path[path.index(folder) :]]
-                circle = " needs ".join([*names, folder.name])
-                self.fault(circle, "a circle: remove one of these")
-            elif folder not in order:
-                for source in self.sources(folder):
-                    visit(source, [*path, folder])
-                order.append(folder)
-
         for folder in self.folders.values():
             for name, where in list(folder.needs.items()):
                 if name not in self.folders or not self.folders[name].module:
                     self.fault(where, f"needs {name}, which exports nothing")
                     del folder.needs[name]
-        for folder in list(self.folders.values()):
-            visit(folder, [])
-        return order
+        graph = {f: self.sources(f) for f in self.folders.values()}
+        try:
+            return list(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            circle = [folder.name for folder in reversed(error.args[1])]
+            self.fault(" needs ".join(circle), "a circle: remove one of these")
+            return []
 
     def offers(self, folder: Folder) -> dict[str, Piece]:
         """What a folder may import; a bonus it needs wins over a chapter."""
@@ -437,12 +396,8 @@ class Course:
                 elif name in piece.replaces:
                     self.fault(piece.where, f"there is no {name} to replace")
                 own[name] = piece
-        for piece in folder.pieces:
-            gone = {name for name in piece.names if own[name] is not piece}
-            if gone and gone < set(piece.names):
-                text = f"{min(gone)} is replaced later: assign it by itself"
-                self.fault(piece.where, text)
-        folder.pieces = [p for p in folder.pieces if own[p.names[0]] is p]
+        kept = set(own.values())
+        folder.pieces = [piece for piece in folder.pieces if piece in kept]
         folder.exports = {k: p for k, p in own.items() if k != "main"}
         for name in folder.taken:
             folder.taken[name] = offers.get(name)
@@ -477,23 +432,19 @@ class Course:
                     waiting += [source] if source else []
         return [piece for piece in ranked if piece in found]
 
-    def imports(self, file: str, pieces: list[Piece]) -> set[str]:
+    def imports(self, file: str, pieces: list[Piece]) -> list[str]:
         """The import statements that a file needs, each of one name."""
         meanings: dict[str, dict[str, str]] = defaultdict(dict)
         for piece in pieces:
             for name in piece.names:
                 meanings[name][piece.text] = piece.where
         defined, lines = set(meanings), set()
-        modules = {folder.module for folder in self.folders.values()}
         for piece in pieces:
             used, home = piece.free | {"annotations"}, piece.home
-            for name in sorted(used & set(home.taken) - defined):
+            for name in used & set(home.taken) - defined:
                 lines.add(f"from {LEAF} import {name}")
-            for name in sorted(used & set(home.imports)):
+            for name in used & set(home.imports):
                 for line in home.imports[name]:
-                    if line.split()[1] in modules:
-                        text = f"'{line}': import it from {LEAF}"
-                        self.fault(home.notebook, text)
                     short = line.startswith("import") and " as " not in line
                     meaning = f"import {name}" if short else line
                     meanings[name][meaning] = f"'{line}' in {home.notebook}"
@@ -502,77 +453,74 @@ class Course:
             if len(places) > 1:
                 text = " and ".join(list(places.values())[:2])
                 self.fault(file, f"{name} would be two things, {text}")
-        return lines
+        return sorted(lines)
 
-    def draft(self, file: str, pieces: list[Piece], folder: Folder) -> list:
-        """A file's lines, each with the piece that it belongs to."""
+    def draft(self, file: str, pieces: list[Piece], folder: Folder) -> str:
+        """A file's text, before ruff sorts its imports."""
         is_leaf = file.endswith(f"{LEAF}.py")
         homes = dict.fromkeys([p.home for p in pieces]) or [folder]
-        above = [MARK] + ["#            and"] * (len(homes) - 1)
-        head = [f"{a} {f.notebook}" for a, f in zip(above, homes, strict=True)]
-        head += [HOW, *([] if is_leaf else folder.doc.splitlines())]
-        lines = sorted(self.imports(file, pieces))
-        rows = [(None, line) for line in head + [""] * bool(lines) + lines]
+        notebooks = "\n#            and ".join(f.notebook for f in homes)
+        lines = [f"{MARK} {notebooks}", HOW]
+        lines += [] if is_leaf else folder.doc.splitlines()
+        lines += ["", *self.imports(file, pieces)]
         last: Piece | None = None
         for piece in pieces:
             if is_leaf and (last is None or last.home is not piece.home):
-                rows += [(None, "")] * (2 if last else 1)
                 title = f"{piece.home.chapter}: {piece.home.module}"
-                rows.append((None, f"# ---- {title} ----"))
+                lines += [""] * (2 if last else 1) + [f"# ---- {title} ----"]
                 last = None
             gap = piece.gap if last and last.where == piece.where else 1
             if gap > 2 or piece.is_block or (last and last.is_block):
                 gap = 2
-            rows += [(None, "")] * gap
-            rows += [(piece, line) for line in piece.text.splitlines()]
+            lines += [""] * gap + [piece.text]
             last = piece
-        if "main" in {name for piece in pieces for name in piece.names}:
-            rows += [(None, line) for line in MAIN_GUARD.split("\n")]
-        return rows
+        if any("main" in piece.names for piece in pieces):
+            lines.append(MAIN_GUARD)
+        return "\n".join(lines) + "\n"
 
     def modules(self) -> dict[Path, str]:
         """The text of every module and leaf, by path."""
         order = self.sort()
         pieces = [piece for folder in order for piece in folder.pieces]
-        for i, _, name in ruff([piece.text for piece in pieces], "F821")[1]:
+        for i, name in ruff([piece.text for piece in pieces], "F821")[1]:
             pieces[i].free.add(name)
-        drafts: dict[str, list] = {}
+        contents: dict[str, list[Piece]] = {}
         for folder in order:
             self.settle(folder)
             if folder.module:
-                file = f"{folder.name}/{folder.module}.py"
-                drafts[file] = self.draft(file, folder.pieces, folder)
+                contents[f"{folder.name}/{folder.module}.py"] = folder.pieces
         ranked = [piece for folder in order for piece in folder.pieces]
         for folder in order:
-            if pieces := self.leaf(folder, ranked):
-                file = f"{folder.name}/{LEAF}.py"
-                drafts[file] = self.draft(file, pieces, folder)
-        texts = ["\n".join(line for _, line in d) for d in drafts.values()]
-        texts, found = ruff(texts, "I,F821", "--fix")
-        for i, line, name in found:
-            # Ruff may move what stands above, so count from the end.
-            rows = list(drafts.values())[i]
-            piece = rows[line - 1 - len(texts[i].splitlines())][0]
-            text = "import it, export its definition, or make it an argument"
-            if any(p and name in p.names for p, _ in rows):
-                text = "it stands below; move it up, or quote the annotation"
-            elif name in self.offers(piece.home):
-                text = f"write 'from {LEAF} import {name}'"
-            self.fault(piece.where, f"{name} is not defined: {text}")
-        return {self.root / f: t for f, t in zip(drafts, texts, strict=True)}
+            if found := self.leaf(folder, ranked):
+                contents[f"{folder.name}/{LEAF}.py"] = found
+        texts, undefined = ruff(
+            [
+                self.draft(file, pieces, self.folders[file.rpartition("/")[0]])
+                for file, pieces in contents.items()
+            ],
+            "I,F821",
+            "--fix",
+        )
+        for i, name in undefined:
+            users = [p for p in list(contents.values())[i] if name in p.free]
+            text = f"import it from {LEAF} or a package, or export its "
+            text += "definition further up"
+            self.fault(users[0].where, f"{name} is not defined: {text}")
+        files = [self.root / file for file in contents]
+        return dict(zip(files, texts, strict=True))
 
 
 def ruff(
     texts: list[str], rules: str, *options: str
-) -> tuple[list[str], list[tuple[int, int, str]]]:
+) -> tuple[list[str], list[tuple[int, str]]]:
     """Hand texts to ruff; return them, and the undefined names it found.
 
-    Of each it says the text's number, the line and the name.
+    Of each it says the text's number and the name.
     """
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, f"{i}.py") for i in range(len(texts))]
         for file, text in zip(files, texts, strict=True):
-            write_text(file, text + "\n")
+            write_text(file, text)
         command = [find_ruff_bin(), "check", "--isolated", "--no-cache"]
         command += ["--ignore-noqa", "--target-version=py310"]
         command += ["--line-length=79", "--output-format=json"]
@@ -583,79 +531,38 @@ def ruff(
         found = []
         for entry in json.loads(run.stdout):
             if name := re.search(r"Undefined name `(\w+)`", entry["message"]):
-                number = int(Path(entry["filename"]).stem)
-                found.append((number, entry["location"]["row"], name[1]))
+                found.append((int(Path(entry["filename"]).stem), name[1]))
         return [file.read_bytes().decode("utf-8") for file in files], found
 
 
 # ---- Exercises -----------------------------------------------------------
 
-MARKER = re.compile(r"(\s*)(?:<!-- )?### (BEGIN|END) SOLUTION(?: -->)?\s*")
+MARKER = r"(?:<!-- )?### {} SOLUTION(?: -->)?"
+BEGIN, END = MARKER.format("BEGIN"), MARKER.format("END")
+SOLUTION = re.compile(rf"(\n?[ \t]*){BEGIN}\n.*?\n[ \t]*{END}", re.DOTALL)
 
 
-def make_exercises(solutions: Path, course: Course) -> str:
+def make_exercises(solutions: Path) -> str:
     """The learner's notebook, with outputs kept where nothing changed."""
     target, stored = solutions.with_name("exercises.ipynb"), defaultdict(list)
     for cell in read_notebook(target).cells if target.exists() else []:
         stored[cell.source].append(cell)
-    name, number = solutions.relative_to(course.root).as_posix(), 0
     cells = []
     for cell in read_notebook(solutions).cells:
-        is_code, before = cell.cell_type == "code", cell.source
-        number += is_code
-        try:
-            cell.source = cut_solution(before, is_code)
-        except ValueError as error:
-            course.fault(f"{name}, cell {number}", str(error))
+        is_code, solved = cell.cell_type == "code", cell.source
+        stub = r"\1raise NotImplementedError" if is_code else ""
+        cell.source = SOLUTION.sub(stub, solved)
+        if re.search(f"{BEGIN}|{END}", cell.source):
+            text = f"BEGIN and END SOLUTION do not pair in {solved[:50]!r}"
+            raise ValueError(text)
         cell.metadata = kept_metadata(cell)
         if is_code:
             old = (stored[cell.source] or [{}]).pop(0)
             cell.execution_count = old.get("execution_count")
             cell.outputs = old.get("outputs", [])
-        if cell.source.strip() or not before.strip():
+        if cell.source.strip() or not solved.strip():
             cells.append(cell)
     return dump_notebook(cells)
-
-
-def cut_solution(text: str, is_code: bool) -> str:
-    """The text without what lies between the markers.
-
-    In code, `raise NotImplementedError` stands where the solution stood.
-    Raises ValueError with what to do if the markers stand in a wrong place.
-    """
-    kept, wanted = [], "BEGIN"
-    for line in text.split("\n"):
-        if marker := MARKER.fullmatch(line):
-            if marker[2] != wanted:
-                raise ValueError(f"### {wanted} SOLUTION is missing: add it")
-            wanted = "END" if wanted == "BEGIN" else "BEGIN"
-            if is_code and wanted == "END":
-                kept.append(f"{marker[1]}raise NotImplementedError")
-        elif wanted == "BEGIN":
-            kept.append(line)
-    if wanted == "END":
-        raise ValueError("### END SOLUTION is missing: add it")
-    cut = "\n".join(kept)
-    if is_code and cut != text:
-        try:
-            tree = parse(cut)
-        except SyntaxError as error:
-            reason = f"line {error.lineno} is not valid without the solution"
-            raise ValueError(f"{reason}: indent the markers alike") from error
-        if stops_at_once(tree):
-            reason = "without its solution the cell stops Run All: put the"
-            raise ValueError(f"{reason} markers into a function or a 'with'")
-    return cut
-
-
-def stops_at_once(node: ast.AST) -> bool:
-    """Whether a `raise` stands outside functions and `with` blocks."""
-    shelter = ast.FunctionDef | ast.AsyncFunctionDef | ast.With
-    return isinstance(node, ast.Raise) or any(
-        stops_at_once(child)
-        for child in ast.iter_child_nodes(node)
-        if not isinstance(child, shelter)
-    )
 
 
 # ---- The whole course ----------------------------------------------------
@@ -667,25 +574,10 @@ def build(root: Path) -> tuple[dict[Path, str], list[str]]:
     files = course.modules()
     for path in sorted(root.glob("ch*/*/exercise-solutions.ipynb")):
         try:
-            text = make_exercises(path, course)
-            files[path.with_name("exercises.ipynb")] = text
-        except ValueError:
-            pass  # no notebook; the course has said so
+            files[path.with_name("exercises.ipynb")] = make_exercises(path)
+        except ValueError as error:
+            course.fault(path.relative_to(root).as_posix(), str(error))
     return dict(sorted(files.items())), course.faults
-
-
-def difference(path: Path, text: str, root: Path) -> list[str]:
-    """The first lines of a diff from the file to what it should be."""
-    name = path.relative_to(root).as_posix()
-    if not path.exists():
-        return [f"{name}: missing"]
-    old = path.read_bytes().decode("utf-8")
-    lines = old.splitlines(), text.splitlines()
-    names = name, "what the notebooks say"
-    diff = list(difflib.unified_diff(*lines, *names, n=1, lineterm=""))
-    if old != text and not diff:
-        diff = [f"{name}: line ends must be LF"]
-    return [line[:99] for line in diff[:20]] + ["..."] * (len(diff) > 20)
 
 
 def update(root: Path, check: bool = False) -> list[str]:
@@ -693,32 +585,30 @@ def update(root: Path, check: bool = False) -> list[str]:
     files, found = build(root)
     if found:
         return found
-    for path, text in files.items():
-        if check:
-            found += difference(path, text, root)
-        elif not path.exists() or path.read_bytes() != text.encode("utf-8"):
+    generated = filter(is_generated, root.glob("ch*/[0-9][0-9]_*/**/*.py"))
+    for path in sorted({*files, *generated}):
+        name, text = path.relative_to(root).as_posix(), files.get(path)
+        old = path.read_bytes() if path.exists() else None
+        if text is None and check:
+            found.append(f"{name}: no notebook makes it now")
+        elif text is None:
+            path.unlink()
+            print("removed", name)
+        elif old != text.encode("utf-8") and check:
+            found.append(f"{name}: not what the notebooks say now")
+        elif old != text.encode("utf-8"):
             write_text(path, text)
-            print("wrote", path.relative_to(root).as_posix())
-    for path in sorted(root.glob("ch*/[0-9][0-9]_*/**/*.py")):
-        if path not in files and is_generated(path):
-            name = path.relative_to(root).as_posix()
-            if check:
-                found.append(f"{name}: no notebook makes it now")
-            else:
-                path.unlink()
-                print("removed", name)
+            print("wrote", name)
     return found
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
+    """Bring generated files up to date, or say which are not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--check", action="store_true", help="write nothing, show differences")
-    add("--root", type=Path, default=ROOT, help="the course's folder")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, say what differs"
+    )
     args = parser.parse_args(argv)
-    if not args.root.is_dir():
-        parser.error(f"--root {args.root} is not a folder: check the path")
-    root = args.root.resolve()
     found = update(root, args.check)
     print(*found, sep="\n", end="\n" if found else "")
     if found and args.check:

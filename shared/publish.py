@@ -27,7 +27,6 @@ SCRIPT = "ch05/03_pretraining-pipeline/src/train_gpt.py"
 FIRST = ["out", "layers", "width", "heads"]  # a later phase has that shape
 LATER = ["out", "init_from"]
 SHOWN = "batch_size steps lr warmup weight_decay eval_every samples seed"
-RENAMED = {"rate": "lr", "start": "init", "start_from": "init_from"}
 
 CARD = """# The storyteller
 
@@ -113,18 +112,13 @@ def read_metrics(folder: Path) -> dict:
     """metrics.json of a finished run; ValueError if it is something else."""
     try:
         metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{folder} is not a finished run ({type(error).__name__})"
-        ) from None
+    except (OSError, ValueError):
+        raise ValueError(f"{folder} is not a finished run") from None
     if metrics.get("valid_stories") is None:
         raise ValueError(f"{folder} was stopped or tells no stories")
     for run in [*metrics.get("before", []), metrics]:
-        run["options"] = {
-            RENAMED.get(name, name): value
-            for name, value in run["options"].items()
-            if name not in DROPPED
-        }
+        for name in DROPPED:
+            run["options"].pop(name, None)
     return metrics
 
 
@@ -144,18 +138,16 @@ def earlier(metrics: dict, root: Path, shipped: Path) -> list[dict]:
     return [*earlier(first, root, shipped), kept]
 
 
-def publish(run: Path, target: Path = TARGET, force: bool = False) -> None:
+def publish(run: Path, target: Path = TARGET) -> None:
     """Copy what ships from a run; ValueError if it should not."""
     metrics = read_metrics(run)
     ratio, valid = metrics["ratio"], metrics["valid_stories"]
-    if not force and (ratio > RATIO or valid < VALID):
+    if ratio > RATIO or valid < VALID:
         raise ValueError(
             f"{run} has {ratio:.3f} x the floor and {valid:.1%} valid "
             f"stories; the course promises at most {RATIO} and at least "
-            f"{VALID:.0%}. --force ships it all the same"
+            f"{VALID:.0%}"
         )
-    if missing := [name for name in COPIED if not (run / name).is_file()]:
-        raise ValueError(f"{run} lacks {', '.join(missing)}")
     metrics["before"] = earlier(metrics, run.resolve().parents[1], target)
     target.mkdir(exist_ok=True)
     for name, goal in COPIED.items():
@@ -164,26 +156,19 @@ def publish(run: Path, target: Path = TARGET, force: bool = False) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    p = ShortParser(prog="publish.py", description=__doc__.split("\n")[0])
-    p.add_argument(
+    """Ship a run, if one is named, and write the card."""
+    parser = ShortParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
         "run", nargs="?", type=Path, help="a finished run of train_gpt.py"
     )
-    p.add_argument(
-        "--force",
-        action="store_true",
-        help="ship a run that is worse than promised",
-    )
-    args = p.parse_args(argv)
+    run = parser.parse_args(argv).run
     try:
-        if args.run is not None:
-            publish(args.run, force=args.force)
-            print(
-                f"{TARGET} now holds {args.run}; git checkout "
-                "shared/checkpoints brings back what was there"
-            )
+        if run is not None:
+            publish(run)
         write_text(TARGET / "README.md", card(read_metrics(TARGET)))
     except (ValueError, OSError) as error:
-        p.error(str(error))
+        parser.error(str(error))
+    print(f"git diff {TARGET} shows what has changed")
     return 0
 
 

@@ -2,33 +2,32 @@
 
     python shared/run_notebooks.py                 every notebook
     python shared/run_notebooks.py ch03/*/*.ipynb  these notebooks
-    python shared/run_notebooks.py --check         only look at the stored form
 
 Each notebook runs top to bottom in a fresh kernel, in its own folder, in the
 environment that the tests use, one kernel at a time. Stored is what a reader
-sees and pytest compares: counts 1..n, streams merged; of the metadata only
-tags and that a cell is folded. A notebook that fails, that writes to stderr,
-or that shows what cannot be stored is left as it was, and the cell is named.
+sees and pytest compares: no empty cells, counts 1..n, streams merged; of the
+metadata only tags and that a cell is folded. A notebook that fails, writes to
+stderr, or shows what cannot be compared is left as it was, and the cell named.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from export import (
-    ROOT,
-    dump_notebook,
-    kept_metadata,
-    read_notebook,
-    write_text,
-)
+from export import ROOT, dump_notebook, kept_metadata, read_notebook
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal, DeadKernelError
+from scratch_llm.files import write_text
 
 # What every kernel of the tests and of this tool sees. CUDA and MPS are
 # hidden and threads are one, so that stored numbers agree between machines;
@@ -48,6 +47,7 @@ UNSET = ("PYTHONHASHSEED", "FORCE_COLOR", "CLICOLOR_FORCE", "MPLBACKEND")
 
 STORED = {"text/plain", "text/html", "text/latex", "text/markdown"}
 STORED |= {"image/png"}
+SECONDS = 600  # the most that a cell may take
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 FRAME = re.compile(r"Cell In\[(\d+)\], line (\d+)")
 
@@ -75,14 +75,9 @@ def normalise(cells: list) -> list:
 
     Raises ValueError with the cell if it shows what cannot be compared.
     """
-    ids, number = set(), 0
-    for position, cell in enumerate(cells):
+    cells, number = [cell for cell in cells if cell.source.strip()], 0
+    for cell in cells:
         cell.metadata = kept_metadata(cell)
-        name = cell.get("id", "")
-        if not re.fullmatch(r"[\w-]{1,64}", name, re.ASCII) or name in ids:
-            text = f"{position} {cell.source}".encode()
-            cell.id = hashlib.sha256(text).hexdigest()[:12]
-        ids.add(cell.id)
         if cell.cell_type == "code":
             number += 1
             try:
@@ -97,16 +92,14 @@ def normalise_code(cell: dict, number: int) -> None:
     outputs = []
     for output in cell.outputs:
         kind = output.output_type
-        if kind == "stream":
-            if output.name != "stdout":
-                line = output.text.strip().splitlines()[-1:]
-                raise ValueError(f"writes to stderr: {line}")
-            if outputs and outputs[-1].output_type == "stream":
-                outputs[-1].text += output.text
-                continue
-        elif kind == "error":
+        if kind == "stream" and output.name != "stdout":
+            raise ValueError(f"writes to stderr: {output.text.strip()!r}")
+        if kind == "stream" and outputs[-1:] and "text" in outputs[-1]:
+            outputs[-1].text += output.text
+            continue
+        if kind == "error":
             clean_error(output, cell)
-        else:
+        elif kind != "stream":
             if strange := sorted(set(output.data) - STORED):
                 text = f"shows {strange[0]}, which is not comparable"
                 raise ValueError(f"{text}: show text or a PNG")
@@ -138,52 +131,46 @@ def clean_error(output: dict, cell: dict) -> None:
 # ---- Running -------------------------------------------------------------
 
 
-def all_notebooks(root: Path = ROOT) -> list[Path]:
+class ThisPython(AsyncKernelManager):
+    """Whatever other kernels the machine has, use our own."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+
+
+def all_notebooks() -> list[Path]:
     """Every notebook of the course, in order."""
-    found = sorted(root.glob("ch*/**/*.ipynb"))
+    found = sorted(ROOT.glob("ch*/**/*.ipynb"))
     return [path for path in found if ".ipynb_checkpoints" not in path.parts]
 
 
-def execute(path: Path, timeout: float) -> str:
+def execute(path: Path) -> str:
     """Run a notebook in a fresh kernel; return its text in normal form.
 
     Raises ValueError with the cell and the reason.
     """
-    from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellControlSignal, DeadKernelError
+    book, number = read_notebook(path), 0
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    book.cells = normalise(book.cells)
 
-    class ThisPython(AsyncKernelManager):
-        """Whatever other kernels the machine has, use our own."""
+    def count(**cell: Any) -> None:
+        nonlocal number
+        number += 1
 
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
-
-    book = read_notebook(path)
-    code = [cell for cell in book.cells if cell.cell_type == "code"]
-    for cell in code:
-        cell.outputs, cell.execution_count = [], None
-    normalise(book.cells)
-    if empty := [
-        i for i, cell in enumerate(code, 1) if not cell.source.strip()
-    ]:
-        raise ValueError(f"cell {empty[0]}: is empty: delete it")
-    started: list[str] = []
     client = NotebookClient(
         book,
-        timeout=timeout,
+        timeout=SECONDS,
         kernel_manager_class=ThisPython,
         record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
-        on_cell_execute=lambda cell, cell_index: started.append(cell.id),
+        on_cell_execute=count,
     )
     try:
         client.execute(stderr=subprocess.DEVNULL)
     except (CellControlSignal, DeadKernelError) as error:
-        number = [cell.id for cell in code].index(started[-1]) + 1
         text = ANSI.sub("", str(error))
         raise ValueError(f"cell {number}: {text}") from error
     return dump_notebook(normalise(book.cells))
@@ -195,47 +182,28 @@ def check_stored(path: Path) -> str:
         cells = normalise(read_notebook(path).cells)
     except ValueError as error:
         return str(error)
-    code = [cell for cell in cells if cell.cell_type == "code"]
-    if missing := sum(cell.execution_count is None for cell in code):
-        return f"{missing} cells were never executed"
     if dump_notebook(cells).encode("utf-8") != path.read_bytes():
         return "not stored in the normal form"
     return ""
 
 
-def run_one(path: Path, timeout: float) -> str:
-    """Execute and store one notebook; return what is wrong."""
-    try:
-        text = execute(path, timeout)
-    except ValueError as error:
-        return str(error)
-    if path.read_bytes() != text.encode("utf-8"):
-        write_text(path, text)
-    return ""
-
-
 def main(argv: list[str] | None = None) -> int:
+    """Run the notebooks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("notebooks", nargs="*", type=Path, help="default: all")
-    add("--check", action="store_true", help="only look at the stored form")
-    add("--timeout", type=float, default=600, help="seconds for one cell")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all")
     args = parser.parse_args(argv)
     if wrong := [str(path) for path in args.notebooks if not path.is_file()]:
         parser.error(f"{wrong[0]} is not a file: check the path")
     set_environment()
     failed = 0
     for path in args.notebooks or all_notebooks():
-        start, path = time.perf_counter(), path.resolve()
-        look = check_stored(path) if args.check else None
-        problem = run_one(path, args.timeout) if look is None else look
-        seconds = time.perf_counter() - start
-        failed += bool(problem)
-        inside = path.is_relative_to(ROOT)
-        name = (path.relative_to(ROOT) if inside else path).as_posix()
-        print(f"{name}  {seconds:.1f} s", flush=True)
-        if problem:
-            print(f"{name}, {problem}", file=sys.stderr)
+        start = time.perf_counter()
+        try:
+            write_text(path, execute(path.resolve()))
+        except ValueError as error:
+            failed += 1
+            print(f"{path}, {error}", file=sys.stderr)
+        print(f"{path}  {time.perf_counter() - start:.1f} s", flush=True)
     return 1 if failed else 0
 
 

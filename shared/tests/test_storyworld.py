@@ -38,12 +38,10 @@ def test_the_first_thousand_stories_are_these():
 PINNED = "2b88a2b9067039db82896f53b1b008f0e771b8b177577b1980ba33afe82027b7"
 
 
-def test_a_seed_is_an_integer_from_zero_on():
+def test_a_seed_is_zero_or_more():
     assert world.story(5) == world.story(5)
     with pytest.raises(ValueError, match="-1"):
         world.story(-1)
-    with pytest.raises(TypeError, match="1.5"):
-        world.story(1.5)
 
 
 def test_only_random_numbers_in_0_1_are_used():
@@ -175,56 +173,28 @@ def mini(opening: list, plots: tuple | None = None):
     )
 
 
-MINI = [
-    [
-        (3, "{hero} sat in the rain.", "sky=wet"),
-        (1, "It was {day}, and {hero} saw {friend}.", "sky=dry"),
-    ],
+# fmt: off
+MINI = [[
+    (3, "{hero} sat in the rain.", "sky=wet"),
+    (1, "It was {day}, and {hero} saw {friend}.", "sky=dry"),
+]]
+HAT = [
+    [(1, "{hero.He} had a {colour} {thing}."), (4, "Nothing came of it.")],
+    [(1, "The end.")],
 ]
-MINI_PLOTS = (
-    "sky",
-    {
-        "wet": [
-            (
-                2,
-                "hat",
-                [
-                    [
-                        (1, "{hero.He} had a {colour} {thing}."),
-                        (4, "Nothing came of it."),
-                    ],
-                    [(1, "The end.")],
-                ],
-            ),
-            (
-                1,
-                "swap",
-                [
-                    [
-                        (
-                            1,
-                            "A {colour} one for a {~colour} one?",
-                            "ending=open",
-                        )
-                    ],
-                    ("ending", {"open": [(1, "Yes."), (2, "No.")]}),
-                ],
-            ),
-        ],
-        "dry": [
-            (
-                1,
-                "talk",
-                [
-                    [
-                        (1, "{friend.He} said it was {~colour}."),
-                        (1, "{friend.He} said it was {day.next}."),
-                    ]
-                ],
-            )
-        ],
-    },
-)
+SWAP = [
+    [(1, "A {colour} one for a {~colour} one?", "ending=open")],
+    ("ending", {"open": [(1, "Yes."), (2, "No.")]}),
+]
+TALK = [[
+    (1, "{friend.He} said it was {~colour}."),
+    (1, "{friend.He} said it was {day.next}."),
+]]
+MINI_PLOTS = "sky", {
+    "wet": [(2, "hat", HAT), (1, "swap", SWAP)],
+    "dry": [(1, "talk", TALK)],
+}
+# fmt: on
 
 
 def every_story(small) -> list[tuple[str, float]]:
