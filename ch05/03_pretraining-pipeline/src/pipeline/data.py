@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +47,7 @@ def story_stream(
 
     cut = SimpleNamespace(corpus=corpus)
     told = pc.story_batches(cut, tokenizer, batch_size, seed, pool)
-    return itertools.islice(told, start, None)
+    return islice(told, start, None)
 
 
 def window_stream(
@@ -81,28 +82,23 @@ class DataSource:
     stream: Callable[[int], Iterator[pc.Batch]]
 
 
-def windowed(
-    task: pc.Task, windows: Sequence, batch_size: int, seed: int
-) -> DataSource:
-    per_epoch = math.ceil(len(windows) / batch_size)
-    return DataSource(
-        task, per_epoch, partial(window_stream, windows, batch_size, seed)
-    )
-
-
 def open_data(args: argparse.Namespace) -> DataSource:
     """The data that --data names; ValueError if there are none."""
     if args.data.endswith(".npy"):
         return token_source(Path(args.data), args)
-    common = {
-        name: getattr(args, name)
-        for name in ("tokenizer", "vocab_size", "batch_size", "seed")
-    } | {"context_length": args.context_length}
+    names = "tokenizer vocab_size batch_size context_length seed".split()
+    common = {name: getattr(args, name) for name in names}
     if args.data == "stories":
         return story_source(args, common)
     if args.data == "python":
-        return text_source(corpora.python_english(), "python", common)
-    return text_source(read_text(args.data), Path(args.data).stem, common)
+        task = pc.text_task(corpora.python_english(), "python", **common)
+    else:
+        text, name = read_text(args.data), Path(args.data).stem
+        task = pc.text_task(text, name, **common)
+    # to cut windows that nobody reads takes next to no time
+    return DataSource(
+        task, task.epoch, lambda start: islice(task.batches, start, None)
+    )
 
 
 def story_source(args: argparse.Namespace, common: dict) -> DataSource:
@@ -111,17 +107,6 @@ def story_source(args: argparse.Namespace, common: dict) -> DataSource:
     size = args.batch_size
     stream = partial(story_stream, storyworld, task.tokenizer, size, args.seed)
     return DataSource(task, math.ceil(POOL / size), stream)
-
-
-def text_source(text: str, name: str, common: dict) -> DataSource:
-    """A text: windows of it, and what is held out."""
-    task = pc.text_task(text, name, **common)
-    train, _ = pc.hold_out(text)
-    eot = task.tokenizer.eot_token
-    ids = [eot, *task.tokenizer.encode_ordinary(train)]
-    size, seed = common["batch_size"], common["seed"]
-    how = (ids, common["context_length"], size, seed)
-    return DataSource(task, task.epoch, partial(pc.window_batches, *how))
 
 
 def token_source(path: Path, args: argparse.Namespace) -> DataSource:
@@ -140,4 +125,6 @@ def token_source(path: Path, args: argparse.Namespace) -> DataSource:
     validation = tokens.validation_batches(rest, args.batch_size)
     name = path.resolve().parent.name
     task = pc.Task(name, tokenizer, iter(()), validation)
-    return windowed(task, windows, args.batch_size, args.seed)
+    size = args.batch_size
+    stream = partial(window_stream, windows, size, args.seed)
+    return DataSource(task, math.ceil(len(windows) / size), stream)

@@ -4,12 +4,19 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import previous_chapters as pc
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+)
+from torch.distributed.fsdp import fully_shard
+
+# Checkpoints hold whole tensors, however many processes share them.
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 @dataclass
@@ -46,8 +53,6 @@ class Processes:
         if self.kind == "ddp":
             return nn.parallel.DistributedDataParallel(model)
         if self.kind == "fsdp":
-            from torch.distributed.fsdp import fully_shard
-
             for block in getattr(model, "trf_blocks", ()):
                 fully_shard(block)
             fully_shard(model)
@@ -65,26 +70,9 @@ def exchange(
     return contextlib.nullcontext()
 
 
-def whole(value: Any) -> Any:
-    """A tensor on the CPU, put together if it is spread over processes."""
-    if hasattr(value, "full_tensor"):
-        value = value.full_tensor()
-    return value.detach().cpu() if isinstance(value, Tensor) else value
-
-
-def like(value: Tensor, p: Tensor) -> Tensor:
-    """A whole tensor where p is: on its device, or spread as p is."""
-    if hasattr(p, "full_tensor"):
-        from torch.distributed.tensor import distribute_tensor
-
-        value = value.to(p.device)
-        return distribute_tensor(value, p.device_mesh, p.placements)
-    return value.to(p.device)
-
-
 def full_weights(model: nn.Module) -> dict[str, Tensor]:
-    """All weights on the CPU; every process of FSDP must call it."""
-    return {name: whole(t) for name, t in model.state_dict().items()}
+    """All weights on the CPU, in the first process; every one must call."""
+    return get_model_state_dict(model, options=WHOLE)
 
 
 def under_torchrun() -> bool:

@@ -6,6 +6,7 @@ Each document starts with <|endoftext|>, and one more ends the file.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,7 @@ from scratch_llm.files import atomic
 from torch import Tensor
 
 PIECE = 2**22  # tokens that are looked through at a time
+SAFE = re.compile(r".*\S(?=[ \n])", re.DOTALL)  # up to where text may be cut
 
 
 class TokenWriter:
@@ -31,8 +33,11 @@ class TokenWriter:
 
     def write_header(self) -> None:
         """How many numbers follow; NumPy leaves room for more digits."""
-        about = {"descr": self.dtype.str, "fortran_order": False}
-        about["shape"] = (self.tokens,)
+        about = {
+            "descr": self.dtype.str,
+            "fortran_order": False,
+            "shape": (self.tokens,),
+        }
         self.file.seek(0)
         np.lib.format.write_array_header_1_0(self.file, about)
 
@@ -102,62 +107,56 @@ def padded(chunk: np.ndarray, length: int) -> tuple[Tensor, Tensor]:
     return inputs, targets
 
 
-class CrossingWindows:
-    """Windows of T tokens one after another, across documents.
+class Windows:
+    """Windows of T tokens that begin at given places of a token file.
 
-    Every target is graded, and attention sees what stands before, even if
-    it is another document: <|endoftext|> tells the model to forget it.
+    Inside: one holds what comes before the next <|endoftext|>, which is the
+    last target; what is left of T is padding, not graded. So attention
+    needs no mask: there is no other document to look at.
     """
 
-    def __init__(self, ids: np.ndarray, context_length: int):
-        self.ids, self.T = ids, context_length
+    def __init__(
+        self, ids: np.ndarray, T: int, begins: Sequence, inside: bool
+    ):
+        self.ids, self.T = ids, T
+        self.begins, self.inside = begins, inside
 
     def __len__(self) -> int:
-        return max(0, (len(self.ids) - 1) // self.T)
+        return len(self.begins)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        start = i * self.T
-        return padded(self.ids[start : start + self.T + 1], self.T)
+        begin = int(self.begins[i])
+        chunk = self.ids[begin : begin + self.T + 1]
+        ends = np.flatnonzero(chunk[1:] == self.ids[0])
+        if self.inside and len(ends):
+            chunk = chunk[: ends[0] + 2]
+        return padded(chunk, self.T)
 
 
-class InsideWindows:
-    """Windows that hold one document each, or a part of one.
+def begins_inside(ids: np.ndarray, T: int) -> np.ndarray:
+    """Where windows begin if each document is cut for itself."""
+    starts = document_starts(ids)
+    parts = -(-np.diff(starts) // T)  # windows of each document
+    first = np.cumsum(parts) - parts
+    nth = np.arange(parts.sum()) - np.repeat(first, parts)
+    return np.repeat(starts[:-1], parts) + nth * T
 
-    From its <|endoftext|> to the next, which is the last target; what is
-    left of T is padding, not graded. So attention needs no mask: there is
-    no other document to look at. 16 bytes of memory per document.
+
+def open_windows(path: Path, context_length: int, documents: str) -> Windows:
+    """The windows of a token file; ValueError if there are none.
+
+    cross: one after another. Every target is graded, and attention sees
+    what stands before, even if it is of another document.
     """
-
-    def __init__(self, ids: np.ndarray, context_length: int):
-        self.ids, self.T = ids, context_length
-        self.starts = document_starts(ids)
-        sizes = np.diff(self.starts)  # targets of each
-        self.ends = np.cumsum(-(-sizes // context_length))
-
-    def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        d = int(np.searchsorted(self.ends, i, side="right"))
-        part = i - (int(self.ends[d - 1]) if d else 0)
-        start = int(self.starts[d]) + part * self.T
-        end = min(start + self.T, int(self.starts[d + 1]))
-        return padded(self.ids[start : end + 1], self.T)
-
-
-def open_windows(
-    path: Path, context_length: int, documents: str
-) -> CrossingWindows | InsideWindows:
-    """The windows of a token file; ValueError if there are none."""
-    ids = open_tokens(path)
-    kind = CrossingWindows if documents == "cross" else InsideWindows
-    windows = kind(ids, context_length)
-    if not len(windows):
+    ids, T = open_tokens(path), context_length
+    inside = documents == "inside"
+    begins = begins_inside(ids, T) if inside else range(0, len(ids) - T, T)
+    if not len(begins):
         raise ValueError(
-            f"{path} holds {len(ids)} tokens, not even one window of "
-            f"{context_length}: give a smaller --context-length or more text"
+            f"{path} holds {len(ids)} tokens, not even one window of {T}: "
+            "give a smaller --context-length or more text"
         )
-    return windows
+    return Windows(ids, T, begins, inside)
 
 
 def stack(rows: Iterable[tuple[Tensor, Tensor]]) -> pc.Batch:
@@ -199,23 +198,12 @@ def read_pieces(path: Path, size: int = 2**20) -> Iterator[str]:
         ) from None
 
 
-def safe_cut(text: str) -> int:
-    """The last place where text may be cut: before a space after a word.
-
-    No token reaches from a letter over a space, so both halves encode as
-    the whole does. 0 if there is no such place.
-    """
-    for i in range(len(text) - 1, 0, -1):
-        if text[i] in " \n" and not text[i - 1].isspace():
-            return i
-    return 0
-
-
 def documents(pieces: Iterable[str], mark: str) -> Iterator[str | None]:
     """Pieces of documents, each document followed by None.
 
     Documents are what stands between marks, without the white space at
-    their ends; empty ones are left out. A piece can be cut off safely.
+    their ends; empty ones are left out. A piece ends before a space after a
+    word: no token reaches over it, so pieces encode as the whole does.
     """
     held, inside = "", False
     for piece in pieces:
@@ -225,10 +213,9 @@ def documents(pieces: Iterable[str], mark: str) -> Iterator[str | None]:
             inside = False
         held = held if inside else held.lstrip()
         # what could be the beginning of a mark, or trailing space, waits
-        cut = safe_cut(held[: max(0, len(held) - len(mark) + 1)])
-        if cut:
-            yield held[:cut]
-            held, inside = held[cut:], True
+        if safe := SAFE.match(held[: max(0, len(held) - len(mark) + 1)]):
+            yield safe[0]
+            held, inside = held[safe.end() :], True
     yield from closing(held, inside)
 
 
