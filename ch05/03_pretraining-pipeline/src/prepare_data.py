@@ -54,33 +54,11 @@ def all_documents(paths: list[str]) -> Iterator[str | None]:
 
 def beginning(paths: list[str], characters: float) -> Iterator[str]:
     """Pieces of the documents until so many characters were seen."""
-    seen = 0
     for piece in filter(None, all_documents(paths)):
         yield piece
-        if (seen := seen + len(piece)) >= characters:
+        characters -= len(piece)
+        if characters <= 0:
             return
-
-
-def pick_tokenizer(args: argparse.Namespace) -> tiktoken.Encoding:
-    """The tokenizer that --tokenizer names; ValueError if there is none."""
-    name = args.tokenizer
-    saved = name.endswith(".tiktoken") and Path(name).is_file()
-    if not saved and name not in ("own", "gpt2"):
-        raise ValueError(
-            f"--tokenizer {name}: own, gpt2 or a .tiktoken file that exists"
-        )
-    learn = beginning(args.texts, args.learn_from * 1e6)
-    return pc.pick_tokenizer(name, learn, args.vocab_size)
-
-
-def require_two(paths: list[str]) -> None:
-    """ValueError unless there is a document to hold out."""
-    ends = (piece for piece in all_documents(paths) if piece is None)
-    if len(list(itertools.islice(ends, 2))) < 2:
-        raise ValueError(
-            "the texts are fewer than two documents, so none can be held "
-            f"out: put {END_OF_TEXT} between them, or give several files"
-        )
 
 
 def write_all(
@@ -106,6 +84,11 @@ def write_all(
                 to = None
             else:
                 to.add(tokenizer.encode_ordinary(piece))
+        if not rest.documents:
+            raise ValueError(
+                "the texts are fewer than two documents, so none can be held "
+                f"out: put {END_OF_TEXT} between them, or give several files"
+            )
     pc.save_tokenizer(folder / "tokenizer.tiktoken", tokenizer)
     print(train, rest, sep="\n")
 
@@ -113,8 +96,8 @@ def write_all(
 def main(argv: list[str] | None = None) -> int:
     args = options(argv)
     try:
-        require_two(args.texts)
-        tokenizer = pick_tokenizer(args)
+        learn = beginning(args.texts, args.learn_from * 1e6)
+        tokenizer = pc.pick_tokenizer(args.tokenizer, learn, args.vocab_size)
         folder = new_folder(args.out, "tokens")
         write_all(args, folder, tokenizer)
     except (ValueError, OSError) as error:

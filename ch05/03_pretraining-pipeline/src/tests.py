@@ -426,15 +426,12 @@ def test_a_run_can_start_from_the_storyteller():
     assert tokenizer.n_vocab == model.cfg["vocab_size"]
 
 
-@pytest.mark.parametrize(
-    "was, now, how",
-    [(1, 2, "without torchrun"), (2, 1, "with torchrun --nproc-per-node 2")],
-)
-def test_as_many_processes_resume(was, now, how):
+@pytest.mark.parametrize("was, now", [(1, 2), (2, 1)])
+def test_as_many_processes_resume(was, now):
     args = parser().parse_args([])
     stored = vars(args) | {"processes": was}
     args.processes = now
-    with pytest.raises(ValueError, match=f"resume it {how}"):
+    with pytest.raises(ValueError, match=f"torchrun --nproc-per-node {was}"):
         check_resumed(stored, args)
 
 
@@ -680,7 +677,7 @@ def test_any_flipped_byte_is_found(short_run, tmp_path):
         )
         try:
             assert same(checkpoints.load(path), good)  # only padding
-        except checkpoints.CheckpointError:
+        except ValueError:
             found += 1
     assert found >= 40
 
@@ -1125,7 +1122,8 @@ def test_prepare_data_names_what_it_cannot_read(
     out = tmp_path / "out"
     assert prepare_data.main([str(tmp_path / "a.txt"), "--out", str(out)]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and said in lines[0] and not out.exists()
+    assert len(lines) == 1 and said in lines[0]
+    assert not out.exists() or not any(out.iterdir())
 
 
 def test_prepare_data_can_be_called_again_when_it_failed(
@@ -1307,8 +1305,10 @@ def test_a_process_may_have_nothing_to_validate(on_tokens, monkeypatch):
 # ---- The small scripts ---------------------------------------------------
 
 
-def test_costs_are_measured(capsys):
-    assert measure_costs.main(["--tiny"]) == 0
+def test_costs_are_measured(capsys, monkeypatch):
+    tiny = {"context_length": 32, "emb_dim": 32}
+    monkeypatch.setattr(measure_costs, "BASE", measure_costs.BASE | tiny)
+    assert measure_costs.main(["--rounds", "2"]) == 0
     table = capsys.readouterr().out
     assert table.count("\n| ") >= 6 and "formula" in table
 
@@ -1330,7 +1330,7 @@ def test_the_benchmark_runs_without_a_gpu(capsys):
         == 0
     )
     table = capsys.readouterr().out
-    for word in ("tokens/s", "matmul peak", "memory", "| 384 |"):
+    for word in ("tokens/s", "matmul peak", "| 384 |"):
         assert word in table
     assert "speed-up" not in table and "| 0.00" not in table
     args = bench_gpu.options(["--pad-vocab", "128"])

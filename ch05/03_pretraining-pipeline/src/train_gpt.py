@@ -39,16 +39,9 @@ def stop_gently(t: Trainer) -> None:
 
 def prepare(argv: list[str] | None) -> tuple:
     """Options, folder, trainer and state of a new or a resumed run."""
-    parser = options.parser()
-    args, state, folder = parser.parse_args(argv), None, None
+    args, state, folder = options.parse(argv), None, None
     if args.resume is not None:
-        now = {"out": None, "processes": args.processes}
-
-        def parse(stored: dict) -> argparse.Namespace:
-            parser.set_defaults(**stored | now)
-            return parser.parse_args(argv)
-
-        folder, state, args = build.resumed(args.resume, parse)
+        folder, state, args = build.resumed(argv, args.resume)
     loggers.check_names(args.log.split(","))
     t = build.build(args, state)
     if folder is None and t.processes.rank == 0:

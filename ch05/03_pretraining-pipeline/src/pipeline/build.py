@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import previous_chapters as pc
 import torch
@@ -138,15 +137,16 @@ def build(
     return t
 
 
-def resumed(resume: str, parse: Callable) -> tuple[Path, dict, Any]:
+def resumed(
+    argv: list[str] | None, resume: str
+) -> tuple[Path, dict, argparse.Namespace]:
     """Folder, state and options of the run that --resume names.
 
-    parse: options of a run to its options changed by the command line.
-    ValueError if that changes the result of steps already made.
+    ValueError if argv changes the result of steps already made.
     """
     path, state = checkpoints.find(resume)
     stored = state["options"]
-    args = parse(stored)
+    args = options.parse(argv, stored)
     options.check_resumed(stored, args)
     if args.steps != stored["steps"]:
         path, state = prolonged(path, state, args.steps)
@@ -161,16 +161,11 @@ def prolonged(path: Path, state: dict, steps: int) -> tuple[Path, dict]:
     ValueError if there is none.
     """
     old = ShapedSchedule(**state["schedule"])
-    if old.shape == "wsd" and steps < old.steps:
-        raise ValueError(
-            f"--steps {steps} is less than the {old.steps} of the run, "
-            "which can only be prolonged"
-        )
-    if old.shape != "wsd":
+    if old.shape != "wsd" or steps < old.steps:
         raise ValueError(
             f"--steps {steps} instead of {old.steps} would change the rates "
-            "of steps already made: the cosine is stretched over all steps. "
-            "Only a run with --schedule wsd can be prolonged"
+            "of steps already made: only a run with --schedule wsd is free "
+            "of its end, and it can only be prolonged"
         )
     if state["step"] <= old.stable_end:
         return path, state

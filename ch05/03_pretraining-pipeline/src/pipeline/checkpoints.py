@@ -7,7 +7,6 @@ on exactly.
 
 import math
 import os
-import re
 import shutil
 import sys
 import zipfile
@@ -28,11 +27,6 @@ from pipeline.trainer import Trainer
 
 FORMAT = "scratch-llm checkpoint 3"
 STABLE = "stable.pt"  # before the cool-down of --schedule wsd
-NAME = re.compile(r"step-(\d{8,})\.pt")
-
-
-class CheckpointError(ValueError):
-    """A file that is not a whole checkpoint of this pipeline."""
 
 
 # ---- Files ---------------------------------------------------------------
@@ -55,7 +49,7 @@ def alias(path: Path, name: str) -> None:
 
 
 def load(path: Path) -> dict:
-    """A checkpoint; CheckpointError says in one line what is wrong.
+    """A checkpoint; ValueError says in one line what is wrong.
 
     Every byte is checked against the sums in the file; no code in it runs.
     """
@@ -64,15 +58,13 @@ def load(path: Path) -> dict:
             if name := archive.testzip():
                 raise ValueError(f"{name} has a wrong check sum")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:80]
-        raise CheckpointError(
+        raise ValueError(
             f"{path} is not a whole checkpoint ({reason})"
         ) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(
+        raise ValueError(
             f"{path} was not written by this version of train_gpt.py"
         )
     return state
@@ -83,13 +75,12 @@ def step_name(step: int) -> str:
 
 
 def step_of(path: Path) -> int:
-    return int(NAME.fullmatch(path.name)[1])
+    return int(path.stem.removeprefix("step-"))
 
 
 def step_files(folder: Path) -> list[Path]:
     """Periodic checkpoints, the newest first."""
-    found = [p for p in folder.glob("step-*.pt") if NAME.fullmatch(p.name)]
-    return sorted(found, key=step_of, reverse=True)
+    return sorted(folder.glob("step-*.pt"), reverse=True)
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -126,12 +117,10 @@ def find(name: str | Path) -> tuple[Path, dict]:
                 "so there is no run to go on with: name a run's folder"
             )
         return path, load(path)
-    folder = path / "checkpoints"
-    others = filter(Path.is_file, (folder / "last.pt", folder / "best.pt"))
-    for found in [*step_files(folder), *others]:
+    for found in step_files(path / "checkpoints"):
         try:
             return found, load(found)
-        except CheckpointError as error:
+        except ValueError as error:
             line = f"train_gpt.py: warning: {error}: trying an older one"
             print(line, file=sys.stderr)
     raise ValueError(
@@ -229,7 +218,7 @@ class CheckpointWriter:
                     f"{path} cannot be written, the disk may be full "
                     f"({str(error)[:80]}). {self.good}"
                 ) from None
-            if NAME.fullmatch(path.name):
+            if path.name.startswith("step-"):
                 self.good = (
                     f"{path} is whole: make room, then go on with --resume "
                     f"{self.folder.parent}"

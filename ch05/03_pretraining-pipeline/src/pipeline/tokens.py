@@ -192,10 +192,6 @@ def read_pieces(path: Path, size: int = 2**20) -> Iterator[str]:
         raise ValueError(
             f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8"
         ) from None
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be read ({error.strerror}): give text files"
-        ) from None
 
 
 def documents(pieces: Iterable[str], mark: str) -> Iterator[str | None]:
