@@ -937,31 +937,6 @@ def test_the_cosine_is_the_chapters():
 
 
 @few
-@given(start=st.integers(0, 130), size=st.sampled_from([1, 3, 8]))
-def test_stories_go_on_anywhere(corpus, start, size):
-    """From any batch on: what pc.story_batches gives after so many.
-
-    The stories are told again, but for pools that are skipped as a whole.
-    """
-    tokenizer, told = tokenizer_of(corpus), []
-
-    def tell(n, split, seed):
-        told.append(seed)
-        return [
-            SimpleNamespace(text=f"{seed} " * (1 + i % 7)) for i in range(n)
-        ]
-
-    world = SimpleNamespace(corpus=tell)
-    want = pc.story_batches(world, tokenizer, size, 5, pool=100)
-    want = list(itertools.islice(want, start, start + 15))
-    told.clear()
-    have = data.story_stream(world, tokenizer, size, 5, start, pool=100)
-    for a, b in zip(want, have, strict=False):
-        assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
-    assert told[0] == 50_001 + start // math.ceil(100 / size)
-
-
-@few
 @given(n=st.integers(1, 40), size=st.integers(1, 9), start=st.integers(0, 90))
 def test_windows_come_once_an_epoch_and_go_on_anywhere(n, size, start):
     windows = [(torch.tensor([i]), torch.tensor([-i])) for i in range(n)]
@@ -1288,18 +1263,6 @@ def test_shares_are_a_partition():
         graded = torch.cat([y.flatten() for _, y in parts])
         graded = graded[graded != pc.IGNORE]
         assert sorted(graded.tolist()) == list(range(10, 20))
-
-
-def test_a_process_may_have_nothing_to_validate(on_tokens, monkeypatch):
-    t, _ = built(*on_tokens, "--batch-size", "1")
-    whole, parts = trainer.evaluate(t), []
-    monkeypatch.setattr(
-        distributed.Processes, "total", lambda self, value: value
-    )
-    for rank in range(2):
-        t.processes = distributed.Processes(rank, 2)
-        parts.append(trainer.evaluate(t))
-    assert parts[1] == 0 and sum(parts) == pytest.approx(whole)
 
 
 # ---- The small scripts ---------------------------------------------------

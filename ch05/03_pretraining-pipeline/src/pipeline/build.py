@@ -104,21 +104,22 @@ def build(
     device = pick_device(args)
     processes = distributed.start(args.parallel, device)
     model = adopt(args) if args.init_from else None
-    source = data.open_data(args)
+    at = 0 if state is None else state["step"]
+    task = data.open_data(args, at * args.accumulate)
     if args.init_from and args.data.endswith(".npy"):
         check_tokenizer(args)
     if model is None:
-        model = new_model(args, source.task.tokenizer.n_vocab)
+        model = new_model(args, task.tokenizer.n_vocab)
     model = model.to(device).train()
     args.precision = pick_precision(device, args)
-    schedule = pick_schedule(args, source.per_epoch)
+    schedule = pick_schedule(args, task.epoch)
     args.steps = schedule.steps
     if args.checkpointing:
         recompute_blocks(model)
     t = Trainer(
         model,
         processes.wrap(model),
-        source.task,
+        task,
         schedule,
         args.weight_decay,
         processes,
@@ -133,7 +134,6 @@ def build(
         torch.manual_seed(args.seed + 7919 * processes.rank)
     if state is not None:
         checkpoints.restore(t, state)
-    t.task.batches = source.stream(t.step * t.accumulate)
     return t
 
 

@@ -77,10 +77,6 @@ class Sink:
     def checkpoint(self, step: int, path: Path) -> None: ...
     def close(self) -> None: ...
 
-    def abandon(self) -> None:
-        """What is done instead after a failure."""
-        self.close()
-
 
 # ---- Always there: the console and a CSV file ----------------------------
 
@@ -246,10 +242,10 @@ class Wandb(Sink):
         self.run.summary["checkpoint_step"] = step
 
     def close(self) -> None:
-        self.run.finish()
-
-    def abandon(self) -> None:
-        self.wandb.teardown()  # or it tries again when Python ends
+        try:
+            self.run.finish()
+        finally:
+            self.wandb.teardown()  # or it tries again when Python ends
 
 
 # ---- All of them ---------------------------------------------------------
@@ -273,7 +269,7 @@ class Loggers(Sink):
             except Exception as error:
                 del self.sinks[name]
                 with contextlib.suppress(Exception):
-                    sink.abandon()
+                    sink.close()
                 line = f"warning: logging to {name} failed, the run goes on "
                 line += f"without it: {one_line(error)}"
                 tqdm.write(line, file=sys.stderr)

@@ -4,12 +4,10 @@ FILE.npy is NumPy's own format: a vector of unsigned numbers of 2 or 4 bytes.
 Each document starts with <|endoftext|>, and one more ends the file.
 """
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import previous_chapters as pc
@@ -21,52 +19,31 @@ PIECE = 2**22  # tokens that are looked through at a time
 SAFE = re.compile(r".*\S(?=[ \n])", re.DOTALL)  # up to where text may be cut
 
 
-class TokenWriter:
-    """Writes a token file document by document; see write_tokens."""
+def write_tokens(
+    path: Path, tokenizer: pc.Tokenizer, pieces: Iterable[str | None]
+) -> tuple[int, int]:
+    """A token file, whole or not at all; how many documents and tokens.
 
-    def __init__(self, path: Path, tokenizer: pc.Tokenizer, file: BinaryIO):
-        self.path, self.eot, self.file = path, tokenizer.eot_token, file
-        small = tokenizer.n_vocab <= 2**16
-        self.dtype = np.dtype("<u2" if small else "<u4")
-        self.tokens = self.documents = 0
-        self.write_header()
-
-    def write_header(self) -> None:
-        """How many numbers follow; NumPy leaves room for more digits."""
-        about = {
-            "descr": self.dtype.str,
-            "fortran_order": False,
-            "shape": (self.tokens,),
-        }
-        self.file.seek(0)
-        np.lib.format.write_array_header_1_0(self.file, about)
-
-    def add(self, ids: list[int]) -> None:
-        """More tokens of the document that is being written."""
-        self.file.write(np.array(ids, dtype=self.dtype))
-        self.tokens += len(ids)
-
-    def new_document(self) -> None:
-        self.add([self.eot])
-        self.documents += 1
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: {self.documents:,} documents, {self.tokens:,} "
-            f"tokens of {8 * self.dtype.itemsize} bits"
-        )
-
-
-@contextlib.contextmanager
-def write_tokens(path: Path, tokenizer: pc.Tokenizer) -> Iterator[TokenWriter]:
-    """A writer of a token file, which is there whole or not at all."""
+    pieces: of documents, None at the end of each.
+    """
+    kind = "<u2" if tokenizer.n_vocab <= 2**16 else "<u4"
+    about = {"descr": kind, "fortran_order": False, "shape": (0,)}
+    eot, n_documents = [tokenizer.eot_token], 0
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        writer = TokenWriter(path, tokenizer, file)
-        yield writer
-        writer.add([writer.eot])
-        writer.write_header()
+        np.lib.format.write_array_header_1_0(file, about)
+        header = file.tell()
+        file.write(np.array(eot, kind))
+        for piece in pieces:
+            n_documents += piece is None
+            ids = eot if piece is None else tokenizer.encode_ordinary(piece)
+            file.write(np.array(ids, kind))
+        n_tokens = (file.tell() - header) // np.dtype(kind).itemsize
+        file.seek(0)  # NumPy has left room for more digits
+        about["shape"] = (n_tokens,)
+        np.lib.format.write_array_header_1_0(file, about)
         file.flush()
         os.fsync(file.fileno())
+    return n_documents, n_tokens
 
 
 def open_tokens(path: Path) -> np.ndarray:

@@ -171,32 +171,16 @@ def speeds(t: Trainer, n_targets: int, seconds: float) -> dict:
 
 
 def validate(t: Trainer, now: bool) -> dict:
-    """Validation loss, perplexity and bits per byte, if it is time."""
+    """Validation loss, perplexity and bits per byte, if it is time.
+
+    Each process computes all of it, which needs no word between them.
+    """
     if not now:
         return dict.fromkeys(("validation", "perplexity", "bits_per_byte"))
-    loss = evaluate(t)
+    precision = "fp32" if t.precision == "fp16" else t.precision
+    loss = pc.evaluate(t.model, t.task.validation, precision)
     return {
         "validation": loss,
         "perplexity": math.exp(min(loss, 700)),
         "bits_per_byte": pc.bits_per_byte(loss, t.task),
     }
-
-
-def evaluate(t: Trainer) -> float:
-    """The chapter's evaluate, over rows that the processes share.
-
-    One that has no row to grade reads others, as often, for nothing.
-    """
-    precision = "fp32" if t.precision == "fp16" else t.precision
-    whole = t.task.validation
-    if t.processes.size == 1:
-        return pc.evaluate(t.model, whole, precision)
-    mine = [t.processes.share(batch) for batch in whole]
-    n_targets = pc.count_targets(mine)
-    rows = mine if n_targets else [(x[:1], y[:1]) for x, y in whole]
-    loss = torch.tensor(
-        pc.evaluate(t.model, rows, precision) * n_targets,
-        dtype=torch.float64,
-        device=t.device,
-    )
-    return t.processes.total(loss).item() / pc.count_targets(whole)
