@@ -29,7 +29,6 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("pad-vocab", int, 1, math.inf, 1, "rows of the vocabulary, rounded up "
      "to a multiple of this: matrix units like powers of 2"),
     ("steps", int, 1, math.inf, 30, "steps that are timed"),
-    ("cpu-steps", int, 1, math.inf, 2, "steps of one text on the CPU"),
 ]  # fmt: skip
 
 
@@ -102,8 +101,7 @@ def measure(args: argparse.Namespace, device: torch.device) -> dict[str, str]:
         rows["peak memory"] = f"{memory / 2**30:,.2f} GiB"
     if device.type != "cpu":
         cpu = torch.device("cpu")
-        how = (pc.pick_precision(cpu), 1, args.cpu_steps, False)
-        slow = tokens_per_second(cfg, cpu, *how)
+        slow = tokens_per_second(cfg, cpu, pc.pick_precision(cpu), 1, 2, False)
         rows["speed-up over this machine's CPU"] = f"x {fast / slow:,.0f}"
     return rows
 

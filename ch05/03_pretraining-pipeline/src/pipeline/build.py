@@ -9,6 +9,7 @@ from pathlib import Path
 
 import previous_chapters as pc
 import torch
+import torch.distributed as dist
 from scratch_llm.runs import find_model
 from torch import nn
 
@@ -16,7 +17,13 @@ from pipeline import checkpoints, data, distributed, options, report
 from pipeline.schedules import ShapedSchedule
 from pipeline.trainer import DTYPES, Trainer, recompute_blocks
 
-SHAPE = "layers heads width context_length dropout init seed".split()
+SHAPE = {  # options, and their keys in a model's config
+    "layers": "n_layers",
+    "heads": "n_heads",
+    "width": "emb_dim",
+    "context_length": "context_length",
+    "dropout": "drop_rate",
+}
 
 
 def pick_schedule(args: argparse.Namespace, per_epoch: int) -> ShapedSchedule:
@@ -31,9 +38,8 @@ def pick_schedule(args: argparse.Namespace, per_epoch: int) -> ShapedSchedule:
 
 def new_model(args: argparse.Namespace, vocab_size: int) -> nn.Module:
     """The chapter's model, of the shape that the options say."""
-    return pc.new_model(
-        vocab_size, **{name: getattr(args, name) for name in SHAPE}
-    )
+    shape = {option: getattr(args, option) for option in SHAPE}
+    return pc.new_model(vocab_size, **shape, init=args.init, seed=args.seed)
 
 
 def adopt(args: argparse.Namespace) -> nn.Module:
@@ -42,13 +48,7 @@ def adopt(args: argparse.Namespace) -> nn.Module:
     model = pc.load_model(path)
     pc.load_tokenizer(vocabulary, model.cfg["vocab_size"])
     args.tokenizer = str(vocabulary)
-    for option, key in (
-        ("layers", "n_layers"),
-        ("heads", "n_heads"),
-        ("width", "emb_dim"),
-        ("context_length", "context_length"),
-        ("dropout", "drop_rate"),
-    ):
+    for option, key in SHAPE.items():
         setattr(args, option, model.cfg[key])
     return model
 
@@ -67,16 +67,14 @@ def check_tokenizer(args: argparse.Namespace) -> None:
 def pick_device(args: argparse.Namespace) -> torch.device:
     """The device; of several GPUs the one of our place in this machine."""
     device = pc.pick_device("cpu" if args.force_cpu else args.device)
-    if device.type == "cuda" and distributed.under_torchrun():
+    if device.type == "cuda" and dist.is_torchelastic_launched():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     return device
 
 
 def pick_precision(device: torch.device, args: argparse.Namespace) -> str:
-    """As pc.pick_precision; ValueError where fp16 cannot be."""
-    if args.precision == "fp16" and device.type == "mps":
-        raise ValueError("--precision fp16 needs cuda or cpu, not mps")
+    """As pc.pick_precision; ValueError where fp16 cannot be scaled."""
     if args.precision == "fp16" and args.parallel == "fsdp":
         raise ValueError(
             "--precision fp16 cannot be scaled over --parallel fsdp: take "

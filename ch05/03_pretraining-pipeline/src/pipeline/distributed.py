@@ -75,10 +75,6 @@ def full_weights(model: nn.Module) -> dict[str, Tensor]:
     return get_model_state_dict(model, options=WHOLE)
 
 
-def under_torchrun() -> bool:
-    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
 def is_first() -> bool:
     """Whether we are the process that speaks for all."""
     return os.environ.get("RANK", "0") == "0"
@@ -86,7 +82,8 @@ def is_first() -> bool:
 
 def start(kind: str, device: torch.device) -> Processes:
     """Join the other processes, if torchrun started us; ValueError."""
-    size = int(os.environ["WORLD_SIZE"]) if under_torchrun() else 0
+    launched = dist.is_torchelastic_launched()
+    size = int(os.environ["WORLD_SIZE"]) if launched else 0
     if not size and kind != "none":
         raise ValueError(
             f"--parallel {kind} needs several processes: torchrun "
@@ -109,6 +106,6 @@ def end() -> None:
     The pause lets gloo's thread free its last tensors. It needs Python's
     lock for that, and PyTorch holds the lock while it waits for the thread.
     """
-    if dist.is_available() and dist.is_initialized():
+    if dist.is_initialized():
         time.sleep(0.2)
         dist.destroy_process_group()
