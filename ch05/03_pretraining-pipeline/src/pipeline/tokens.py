@@ -7,6 +7,7 @@ Each document starts with <|endoftext|>, and one more ends the file.
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import previous_chapters as pc
 import torch
 from scratch_llm.files import atomic
 from torch import Tensor
+from torch.nn import functional as F
 
 PIECE = 2**22  # tokens that are looked through at a time
 SAFE = re.compile(r".*\S(?=[ \n])", re.DOTALL)  # up to where text may be cut
@@ -75,28 +77,19 @@ def document_starts(ids: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def padded(chunk: np.ndarray, length: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets (T,) of at most T + 1 tokens, padded ungraded."""
-    ids = torch.from_numpy(chunk.astype(np.int64))
-    inputs, targets = torch.zeros(2, length, dtype=torch.int64)
-    targets.fill_(pc.IGNORE)
-    inputs[: len(ids) - 1], targets[: len(ids) - 1] = ids[:-1], ids[1:]
-    return inputs, targets
-
-
+@dataclass
 class Windows:
-    """Windows of T tokens that begin at given places of a token file.
+    """Inputs and targets (T,) that begin at given places of a token file.
 
     Inside: one holds what comes before the next <|endoftext|>, which is the
     last target; what is left of T is padding, not graded. So attention
     needs no mask: there is no other document to look at.
     """
 
-    def __init__(
-        self, ids: np.ndarray, T: int, begins: Sequence, inside: bool
-    ):
-        self.ids, self.T = ids, T
-        self.begins, self.inside = begins, inside
+    ids: np.ndarray
+    T: int
+    begins: Sequence
+    inside: bool
 
     def __len__(self) -> int:
         return len(self.begins)
@@ -107,7 +100,9 @@ class Windows:
         ends = np.flatnonzero(chunk[1:] == self.ids[0])
         if self.inside and len(ends):
             chunk = chunk[: ends[0] + 2]
-        return padded(chunk, self.T)
+        ids = torch.from_numpy(chunk.astype(np.int64))
+        rest = (0, self.T + 1 - len(ids))
+        return F.pad(ids[:-1], rest), F.pad(ids[1:], rest, value=pc.IGNORE)
 
 
 def begins_inside(ids: np.ndarray, T: int) -> np.ndarray:
