@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 import weight_figures
 import weights
+from scratch_llm.runs import CHECKPOINTS
 from torch.testing import assert_close
 
 HERE = Path(__file__).resolve().parent
@@ -96,8 +98,24 @@ def test_a_run_and_its_checkpoints_can_be_opened(model, tmp_path):
         final = pc.GPTModel(CFG).eval()
         pc.save_model(run / "model.safetensors", final)
         assert_close(
-            weights.open_model(str(run)).model(ids), final(ids), atol=0, rtol=0
+            weights.open_model(str(run / "model.safetensors")).model(ids),
+            final(ids),
+            atol=0,
+            rtol=0,
         )
+
+
+def test_the_final_model_of_a_run_comes_first(model, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    state = {"model": model.state_dict(), "config": model.cfg, "options": {}}
+    torch.save(state, tmp_path / "checkpoints" / "last.pt")
+    shipped = CHECKPOINTS / "storyteller.safetensors"
+    shutil.copy(shipped, tmp_path / "model.safetensors")
+    vocabulary = shipped.with_suffix(".tiktoken")
+    shutil.copy(vocabulary, tmp_path / "tokenizer.tiktoken")
+    opened = weights.open_model(str(tmp_path))
+    assert opened.prefix == " " and opened.name == tmp_path.name
+    assert opened.model.cfg == weights.open_model("storyteller").model.cfg
 
 
 @pytest.fixture
@@ -131,8 +149,8 @@ def test_gpt2_files_go_through_the_loader_of_the_lesson(gpt2, capsys):
 @pytest.mark.parametrize(
     "name, args, part",
     [
-        ("load_pytorch_weights", ["none"], "none does not exist"),
-        ("load_pytorch_weights", ["empty"], "holds no model.safetensors"),
+        ("load_pytorch_weights", ["none"], "no model none"),
+        ("load_pytorch_weights", ["empty"], "no model empty"),
         (
             "load_pytorch_weights",
             ["cut.safetensors"],
@@ -168,7 +186,7 @@ def test_gpt2_files_go_through_the_loader_of_the_lesson(gpt2, capsys):
         (
             "explore_pretrained_weights",
             ["storyteller", "none"],
-            "none does not exist",
+            "no model none",
         ),
         (
             "explore_pretrained_weights",

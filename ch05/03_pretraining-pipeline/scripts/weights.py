@@ -17,7 +17,6 @@ import tiktoken
 import torch
 from safetensors import safe_open
 from scratch_llm.cli import ShortParser
-from scratch_llm.download import GPT2
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,12 +70,14 @@ def open_model(name: str, size: str = "124M") -> OpenedModel:
     size: of GPT-2, used for files that do not say what they hold.
     ValueError in one line if it cannot be read.
     """
-    path = Path(name)
-    if not path.exists() and (name == "storyteller" or name in GPT2):
+    path = file = Path(name)
+    if not (path / "model.safetensors").exists():  # a run that was killed
+        last = path / "checkpoints" / "last.pt"
+        file = last if last.exists() else path
+    if not file.is_file() and not any(file.glob("*.ckpt.index")):
         model, tokenizer = pc.from_pretrained(name, "cpu")
         spaced = getattr(tokenizer, "add_prefix_space", False)
-        return OpenedModel(name, model, tokenizer, " " if spaced else "")
-    shown, file = path.name if path.is_dir() else path.stem, file_in(path)
+        return OpenedModel(path.name, model, tokenizer, " " * spaced)
     try:
         found = read_own(file)
         model, prefix = found or (pc.gpt2_model(size, file), "")
@@ -87,26 +88,8 @@ def open_model(name: str, size: str = "124M") -> OpenedModel:
             f"{file} is not a whole file of weights ({type(error).__name__})"
         ) from None
     tokenizer = beside(file, model, prefix) if found else None
+    shown = path.stem if path.is_file() else path.name
     return OpenedModel(shown, model.eval(), tokenizer, prefix)
-
-
-def file_in(path: Path) -> Path:
-    """The file to read: of a run its final model, or its last state.
-
-    OpenAI's folder (with model.ckpt.index) stands for itself.
-    """
-    if path.is_file() or any(path.glob("*.ckpt.index")):
-        return path
-    for name in ("model.safetensors", "checkpoints/last.pt"):
-        if (path / name).is_file():
-            return path / name
-    raise ValueError(
-        f"{path} holds no model.safetensors, no checkpoint and no "
-        "model.ckpt.index"
-        if path.is_dir()
-        else f"{path} does not exist: give a run folder, a file of weights "
-        f"or OpenAI's folder, storyteller, or one of {', '.join(GPT2)}"
-    )
 
 
 def read_own(file: Path) -> tuple[nn.Module, str] | None:

@@ -147,13 +147,10 @@ def status(metrics: dict) -> str:
 
 
 def settings(metrics: dict) -> str:
-    """Configuration of the model and options of the run, a line each."""
-    lines = []
-    for name, key in (("Model", "config"), ("Options", "options")):
-        told = {k: v for k, v in metrics.get(key, {}).items() if k != "out"}
-        pairs = ", ".join(f"`{k}` {v}" for k, v in told.items())
-        lines.append(f"{name}: {pairs or 'not recorded'}.")
-    return "\n\n".join(lines)
+    """Configuration and options, but for where the run lies."""
+    told = {key: dict(metrics.get(key, {})) for key in ("config", "options")}
+    told["options"].pop("out", None)
+    return f"```json\n{json.dumps(told, indent=1)}\n```"
 
 
 def first_samples(folder: Path, n: int = 3) -> str:
