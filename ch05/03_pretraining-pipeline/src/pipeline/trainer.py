@@ -130,15 +130,9 @@ class Trainer:
 
     def steps(self) -> Iterator[dict]:
         """The chapter's loop, from the present step on."""
+        what = (self.forward, self.optimizer, self.task.batches, self.schedule)
         how = (self.accumulate, self.clip, self.precision, self.step)
-        return pc.train(
-            self.forward,
-            self.optimizer,
-            self.task.batches,
-            self.schedule,
-            *how,
-            self.backward,
-        )
+        return pc.train(*what, *how, self.backward)
 
 
 def train(t: Trainer, every: int) -> Iterator[dict]:
