@@ -31,13 +31,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_free(path: Path) -> None:
-    """ValueError if a file cannot or must not be written there."""
+    """ValueError if a file must not or cannot be written there."""
+    if path.exists() or not path.absolute().parent.is_dir():
+        raise ValueError(f"--save {path}: name a new file in a folder")
     if path.suffix != ".safetensors":
         raise ValueError(f"--save {path}: the name must end in .safetensors")
-    if path.exists():
-        raise ValueError(f"--save {path} exists already: name another")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"--save {path}: there is no such folder")
 
 
 def parameter_table(model: nn.Module) -> str:
@@ -64,7 +62,7 @@ def forward_lines(opened: OpenedModel, prompt: str) -> str:
     if not logits.isfinite().all():
         raise ValueError(f"{opened.name}: the logits are not finite")
     p = logits[0, -1].softmax(-1)  # (V,)
-    entropy = -(p * p.clamp(min=1e-30).log()).sum().item()
+    entropy = torch.special.entr(p).sum().item()
     likeliest, what = p.argsort(descending=True)[:5].tolist(), "token"
     said = [f"{i} {p[i]:.0%}" for i in likeliest]
     if opened.tokenizer is not None:

@@ -6,7 +6,6 @@ draw them.
 #| needs ch05/02_alternative-weight-loading
 
 import contextlib
-import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,8 +17,8 @@ import tiktoken
 import torch
 from safetensors import safe_open
 from scratch_llm.cli import ShortParser
-from scratch_llm.download import GPT2
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def parser(prog: str, doc: str) -> ShortParser:
@@ -71,47 +70,26 @@ def open_model(name: str, size: str = "124M") -> OpenedModel:
     size: of GPT-2, used for files that do not say what they hold.
     ValueError in one line if it cannot be read.
     """
-    path = Path(name)
-    if not path.exists() and (name == "storyteller" or name in GPT2):
+    path = file = Path(name)
+    if not (path / "model.safetensors").exists():  # a run that was killed
+        last = path / "checkpoints" / "last.pt"
+        file = last if last.exists() else path
+    if not file.is_file() and not any(file.glob("*.ckpt.index")):
         model, tokenizer = pc.from_pretrained(name, "cpu")
         spaced = getattr(tokenizer, "add_prefix_space", False)
-        return OpenedModel(name, model, tokenizer, " " if spaced else "")
-    file = file_in(path)
+        return OpenedModel(path.name, model, tokenizer, " " * spaced)
     try:
         found = read_own(file)
+        model, prefix = found or (pc.gpt2_model(size, file), "")
     except ValueError:
         raise
     except Exception as error:  # each library has errors of its own
         raise ValueError(
             f"{file} is not a whole file of weights ({type(error).__name__})"
         ) from None
-    shown = path.name if path.is_dir() else path.stem
-    if found is None:
-        return OpenedModel(shown, pc.gpt2_model(size, file))
-    model, prefix = found
-    tokenizer = beside(file, model, prefix)
+    tokenizer = beside(file, model, prefix) if found else None
+    shown = path.stem if path.is_file() else path.name
     return OpenedModel(shown, model.eval(), tokenizer, prefix)
-
-
-def file_in(path: Path) -> Path:
-    """The file to read: of a run its final model, or its last state.
-
-    OpenAI's folder (with model.ckpt.index) stands for itself.
-    """
-    if not path.exists():
-        raise ValueError(
-            f"{path} does not exist: give a run folder, a file of weights "
-            f"or OpenAI's folder, storyteller, or one of {', '.join(GPT2)}"
-        )
-    if path.is_file() or any(path.glob("*.ckpt.index")):
-        return path
-    for pattern in ("model.safetensors", "**/last.pt", "**/*.pt"):
-        for file in sorted(path.glob(pattern)):
-            return file
-    raise ValueError(
-        f"{path} holds no model.safetensors, no checkpoint and no "
-        "model.ckpt.index"
-    )
 
 
 def read_own(file: Path) -> tuple[nn.Module, str] | None:
@@ -121,15 +99,14 @@ def read_own(file: Path) -> tuple[nn.Module, str] | None:
             if "config" not in (opened.metadata() or {}):
                 return None
         return pc.load_model(file), pc.read_header(file)["prefix"]
-    if file.suffix not in (".pt", ".pth", ".bin"):
+    if file.suffix != ".pt":
         return None
     state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    if not isinstance(state, dict) or not {"model", "config"} <= state.keys():
+    if not {"model", "config", "options"} <= set(state):
         return None
     model = pc.GPTModel(state["config"])
     model.load_state_dict(state["model"])
-    stories = state.get("options", {}).get("data") == "stories"
-    return model, " " if stories else ""
+    return model, " " if state["options"]["data"] == "stories" else ""
 
 
 def beside(
@@ -204,39 +181,23 @@ def added(model: nn.Module, ids: Tensor) -> dict[str, list[float]]:
 
     ids (1, T). RMS of what is added / RMS of the stream before it.
     """
-    found, hooks = {"attention": [], "feed-forward": []}, []
-    stream = []  # RMS of what each norm reads
-
-    def watch(part: nn.Module, norm: nn.Module, name: str) -> None:
-        def before(norm: nn.Module, args: tuple) -> None:
-            stream.append(rms(args[0]))
-
-        def after(part: nn.Module, args: tuple, out: Tensor) -> None:
-            found[name].append(rms(out) / stream[-1])
-
-        hooks.append(norm.register_forward_pre_hook(before))
-        hooks.append(part.register_forward_hook(after))
-
+    found = {"attention": [], "feed-forward": []}
+    x = model.tok_emb(ids) + model.pos_emb.weight[: ids.shape[1]]  # (1, T, C)
     for block in model.trf_blocks:
-        watch(block.att, block.norm1, "attention")
-        watch(block.ff, block.norm2, "feed-forward")
-    try:
-        model(ids)
-    finally:
-        for hook in hooks:
-            hook.remove()
+        for name, part, norm in (
+            ("attention", block.att, block.norm1),
+            ("feed-forward", block.ff, block.norm2),
+        ):
+            more = part(norm(x))
+            found[name].append(rms(more) / rms(x))
+            x = x + more
     return found
 
 
 def spectrum(weight: Tensor) -> Tensor:
-    """Singular values of (N, C), the largest first, as min(N, C) shares.
-
-    By way of the (C, C) products: 50,257 rows cost little. They sum to 1.
-    """
-    w = weight.detach().double()
-    w = w if w.shape[0] >= w.shape[1] else w.T
-    values = torch.linalg.eigvalsh(w.T @ w).clamp(min=0).sqrt().flip(0)
-    return (values / values.sum()).float()
+    """Singular values of (N, C), the largest first, as min(N, C) shares."""
+    values = torch.linalg.svdvals(weight.detach().float())
+    return values / values.sum()
 
 
 def effective_rank(shares: Tensor) -> float:
@@ -244,12 +205,11 @@ def effective_rank(shares: Tensor) -> float:
 
     Source: Roy and Vetterli 2007, definition 1.
     """
-    p = shares[shares > 0].double()
-    return math.exp(-(p * p.log()).sum().item())
+    return torch.special.entr(shares.double()).sum().exp().item()
 
 
 def position_similarity(model: nn.Module, count: int = 256) -> Tensor:
     """Cosine of each pair of the first positions' embeddings, (P, P)."""
     rows = model.pos_emb.weight.detach()[:count].float()
-    rows = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    rows = F.normalize(rows, dim=1)
     return rows @ rows.T

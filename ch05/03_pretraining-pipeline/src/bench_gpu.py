@@ -29,7 +29,6 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("pad-vocab", int, 1, math.inf, 1, "rows of the vocabulary, rounded up "
      "to a multiple of this: matrix units like powers of 2"),
     ("steps", int, 1, math.inf, 30, "steps that are timed"),
-    ("cpu-steps", int, 1, math.inf, 2, "steps of one text on the CPU"),
 ]  # fmt: skip
 
 
@@ -78,18 +77,6 @@ def tokens_per_second(
     return n_targets / (time.perf_counter() - began)
 
 
-def peak_memory(device: torch.device) -> str:
-    """Of the GPU, or of this process, if somebody counts it."""
-    size = math.nan
-    if device.type == "cuda":
-        size = torch.cuda.max_memory_allocated(device)
-    elif sys.platform == "linux":
-        import resource
-
-        size = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return f"{size / 2**30:,.2f} GiB"
-
-
 def measure(args: argparse.Namespace, device: torch.device) -> dict[str, str]:
     """The rows of the table."""
     cfg, compiled = model_config(args), not args.no_compile
@@ -108,12 +95,13 @@ def measure(args: argparse.Namespace, device: torch.device) -> dict[str, str]:
         "tokens/s": f"{fast:,.0f}",
         "matmul peak, measured": f"{peak / 1e12:,.3g} TFLOP/s",
         "share of the matmul peak (MFU)": f"{work / peak:.1%}",
-        "peak memory": peak_memory(device),
     }
+    if device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(device)
+        rows["peak memory"] = f"{memory / 2**30:,.2f} GiB"
     if device.type != "cpu":
         cpu = torch.device("cpu")
-        how = (pc.pick_precision(cpu), 1, args.cpu_steps, False)
-        slow = tokens_per_second(cfg, cpu, *how)
+        slow = tokens_per_second(cfg, cpu, pc.pick_precision(cpu), 1, 2, False)
         rows["speed-up over this machine's CPU"] = f"x {fast / slow:,.0f}"
     return rows
 

@@ -6,7 +6,6 @@ Measures steps of small models side by side, compares the times with the
 formula, and extrapolates with it to models that nobody trains at home.
 """
 
-import argparse
 import statistics
 import time
 
@@ -27,7 +26,6 @@ CHANGES = [  # what is changed, and how
 BASE = {"vocab_size": 512, "context_length": 128, "emb_dim": 192,
         "n_heads": 4, "n_layers": 2, "drop_rate": 0.0, "qkv_bias": False,
         "tie_weights": True}  # fmt: skip
-TINY = {"context_length": 32, "emb_dim": 32}
 
 
 class Step:
@@ -48,27 +46,25 @@ class Step:
         return time.perf_counter() - began
 
 
-def measured_table(cfg: dict, rows: int, rounds: int) -> tuple[str, float]:
+def measured_table(rounds: int, rows: int = 8) -> tuple[str, float]:
     """Cost of a step as ratios to the base, and the FLOP/s of the base.
 
     Medians; the models take turns, so that all share the noise.
     """
     steps = []
     for _, by in CHANGES:
-        changed = {key: cfg[key] * by.get(key, 1) for key in SIZES}
-        steps.append(Step(cfg | changed, rows * by.get("rows", 1)))
+        changed = {key: BASE[key] * by.get(key, 1) for key in SIZES}
+        steps.append(Step(BASE | changed, rows * by.get("rows", 1)))
     times = [[step.seconds() for step in steps] for _ in range(rounds + 1)]
-    medians = map(statistics.median, zip(*times[1:], strict=True))
-    lines = ["| change | formula: work | measured: time |"]
-    lines.append("| --- | ---: | ---: |")
-    base = None
+    medians = [statistics.median(t) for t in zip(*times[1:], strict=True)]
+    lines = [
+        "| change | formula: work | measured: time |",
+        "| --- | ---: | ---: |",
+    ]
     for (name, _), step, seconds in zip(CHANGES, steps, medians, strict=True):
-        base = base or (step.work, seconds)
-        lines.append(
-            f"| {name} | x {step.work / base[0]:.2f} | "
-            f"x {seconds / base[1]:.2f} |"
-        )
-    return "\n".join(lines), base[0] / base[1]
+        work, time = step.work / steps[0].work, seconds / medians[0]
+        lines.append(f"| {name} | x {work:.2f} | x {time:.2f} |")
+    return "\n".join(lines), steps[0].work / medians[0]
 
 
 def paper_table(speed: float, tokens: float = 300e9) -> str:
@@ -93,16 +89,9 @@ def main(argv: list[str] | None = None) -> int:
     p = ShortParser(
         prog="measure_costs.py", description=__doc__.split("\n")[0]
     )
-    p.add_argument(
-        "--rounds",
-        type=between(1),
-        default=15,
-        help="steps of each model (default 15)",
-    )
-    p.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
-    args = p.parse_args(argv)
-    cfg, rounds = (BASE | TINY, 2) if args.tiny else (BASE, args.rounds)
-    table, speed = measured_table(cfg, 4 if args.tiny else 8, rounds)
+    note = "steps of each model (default 15)"
+    p.add_argument("--rounds", type=between(1), default=15, help=note)
+    table, speed = measured_table(p.parse_args(argv).rounds)
     print(
         f"The formula: {FORMULA}\n(L layers, C width, T context, V "
         f"vocabulary; forward 2, backward 4)\n\n{table}\n\nThe cost of a "

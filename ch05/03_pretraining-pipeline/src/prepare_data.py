@@ -54,67 +54,52 @@ def all_documents(paths: list[str]) -> Iterator[str | None]:
 
 def beginning(paths: list[str], characters: float) -> Iterator[str]:
     """Pieces of the documents until so many characters were seen."""
-    seen = 0
     for piece in filter(None, all_documents(paths)):
         yield piece
-        if (seen := seen + len(piece)) >= characters:
+        characters -= len(piece)
+        if characters <= 0:
             return
 
 
-def pick_tokenizer(args: argparse.Namespace) -> tiktoken.Encoding:
-    """The tokenizer that --tokenizer names; ValueError if there is none."""
-    name = args.tokenizer
-    saved = name.endswith(".tiktoken") and Path(name).is_file()
-    if not saved and name not in ("own", "gpt2"):
-        raise ValueError(
-            f"--tokenizer {name}: own, gpt2 or a .tiktoken file that exists"
-        )
-    learn = beginning(args.texts, args.learn_from * 1e6)
-    return pc.pick_tokenizer(name, learn, args.vocab_size)
-
-
-def require_two(paths: list[str]) -> None:
-    """ValueError unless there is a document to hold out."""
-    ends = (piece for piece in all_documents(paths) if piece is None)
-    if len(list(itertools.islice(ends, 2))) < 2:
-        raise ValueError(
-            "the texts are fewer than two documents, so none can be held "
-            f"out: put {END_OF_TEXT} between them, or give several files"
-        )
-
-
-def write_all(
-    args: argparse.Namespace, folder: Path, tokenizer: tiktoken.Encoding
-) -> None:
-    """Write both token files, and a line about each.
+def chosen(args: argparse.Namespace, held_out: bool) -> Iterator[str | None]:
+    """The documents to train on, or those held out.
 
     The first document is for training, the second held out, the others as
     the seed draws them: so neither file is empty.
     """
     draw = random.Random(args.seed)
     chances = itertools.chain([1.0, 0.0], iter(draw.random, None))
-    with (
-        tokens.write_tokens(folder / "train.npy", tokenizer) as train,
-        tokens.write_tokens(folder / "validation.npy", tokenizer) as rest,
-    ):
-        to = None
-        for piece in all_documents(args.texts):
-            if to is None:
-                to = rest if next(chances) < args.validation else train
-                to.new_document()
-            if piece is None:
-                to = None
-            else:
-                to.add(tokenizer.encode_ordinary(piece))
+    chance = next(chances)
+    for piece in all_documents(args.texts):
+        if (chance < args.validation) == held_out:
+            yield piece
+        if piece is None:
+            chance = next(chances)
+
+
+def write_all(
+    args: argparse.Namespace, folder: Path, tokenizer: tiktoken.Encoding
+) -> None:
+    """Write both token files, and a line about each."""
+    for name, held_out in (("validation.npy", True), ("train.npy", False)):
+        n_documents, n_tokens = tokens.write_tokens(
+            folder / name, tokenizer, chosen(args, held_out)
+        )
+        if not n_documents:
+            (folder / name).unlink()
+            raise ValueError(
+                "the texts are fewer than two documents, so none can be held "
+                f"out: put {END_OF_TEXT} between them, or give several files"
+            )
+        print(f"{name}: {n_documents:,} documents, {n_tokens:,} tokens")
     pc.save_tokenizer(folder / "tokenizer.tiktoken", tokenizer)
-    print(train, rest, sep="\n")
 
 
 def main(argv: list[str] | None = None) -> int:
     args = options(argv)
     try:
-        require_two(args.texts)
-        tokenizer = pick_tokenizer(args)
+        learn = beginning(args.texts, args.learn_from * 1e6)
+        tokenizer = pc.pick_tokenizer(args.tokenizer, learn, args.vocab_size)
         folder = new_folder(args.out, "tokens")
         write_all(args, folder, tokenizer)
     except (ValueError, OSError) as error:

@@ -6,7 +6,7 @@ python src/report.py runs/storyteller-001
 import sys
 from pathlib import Path
 
-from pipeline.report import read_metrics, write_report
+from pipeline.report import write_report
 from scratch_llm.cli import ShortParser, run_script
 
 
@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("run", type=Path, help="a run folder")
     run = p.parse_args(argv).run
     try:
-        written = write_report(run, read_metrics(run / "metrics.json"))
+        written = write_report(run)
     except (ValueError, OSError) as error:
         print(f"report.py: error: {error}", file=sys.stderr)
         return 2

@@ -23,6 +23,10 @@ from torch._dynamo.exc import TorchDynamoException
 from tqdm import tqdm
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TRY = (
+    "Try --batch-size smaller and --accumulate larger by the same factor, or "
+    "--checkpointing"
+)
 
 
 def stop_gently(t: Trainer) -> None:
@@ -39,16 +43,9 @@ def stop_gently(t: Trainer) -> None:
 
 def prepare(argv: list[str] | None) -> tuple:
     """Options, folder, trainer and state of a new or a resumed run."""
-    parser = options.parser()
-    args, state, folder = parser.parse_args(argv), None, None
+    args, state, folder = options.parse(argv), None, None
     if args.resume is not None:
-        now = {"out": None, "processes": args.processes}
-
-        def parse(stored: dict) -> argparse.Namespace:
-            parser.set_defaults(**stored | now)
-            return parser.parse_args(argv)
-
-        folder, state, args = build.resumed(args.resume, parse)
+        folder, state, args = build.resumed(argv, args.resume)
     loggers.check_names(args.log.split(","))
     t = build.build(args, state)
     if folder is None and t.processes.rank == 0:
@@ -135,35 +132,26 @@ def run(
     return build.finish(folder, t, args, stopped)
 
 
-def advice(error: Exception) -> str:
-    """An error of the input or of the machine in one line."""
-    line = " ".join(str(error).split())
-    if isinstance(error, torch.OutOfMemoryError):
-        return (
-            f"{line[:120]} Try --batch-size smaller and --accumulate larger "
-            "by the same factor, or --checkpointing"
-        )
-    if isinstance(error, TorchDynamoException):
-        return f"torch.compile failed, so leave --compile away ({line[:200]})"
-    return line
-
-
 def main(argv: list[str] | None = None) -> int:
-    code, said = 2, ""  # nothing written yet
+    code = 2  # nothing written yet
     try:
         args, folder, t, state = prepare(argv)
         code = 1
         return run(folder, t, args, state)
-    except (torch.OutOfMemoryError, TorchDynamoException) as error:
-        code, said = 1, advice(error)
+    except torch.OutOfMemoryError as error:
+        code, said = 1, f"{str(error)[:120]} {TRY}"
+    except TorchDynamoException as error:
+        code, said = 1, f"leave --compile away: {str(error)[:200]}"
     except (ValueError, OSError, SafetensorError) as error:
-        said = advice(error)
+        said = str(error)
     except KeyboardInterrupt:
         code, said = 130, "stopped"
     finally:
         distributed.end()
     if distributed.is_first():
-        print(f"train_gpt.py: error: {said}", file=sys.stderr)
+        print(
+            f"train_gpt.py: error: {' '.join(said.split())}", file=sys.stderr
+        )
     return code
 
 

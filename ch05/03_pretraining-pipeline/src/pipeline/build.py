@@ -1,18 +1,15 @@
 """From options to a trainer, and from a trainer to a finished run."""
 
 import argparse
-import csv
-import json
 import math
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import previous_chapters as pc
-import tiktoken
 import torch
+import torch.distributed as dist
 from scratch_llm.runs import find_model
 from torch import nn
 
@@ -20,12 +17,13 @@ from pipeline import checkpoints, data, distributed, options, report
 from pipeline.schedules import ShapedSchedule
 from pipeline.trainer import DTYPES, Trainer, recompute_blocks
 
-HISTORY = (  # what the chapter's records hold
-    "step", "train", "lr", "grad_norm", "n_targets", "tokens", "seconds",
-    "validation",
-)  # fmt: skip
-SHAPE = "layers heads width context_length dropout init seed".split()
-COUNTS = ("step", "n_targets", "tokens")
+SHAPE = {  # options, and their keys in a model's config
+    "layers": "n_layers",
+    "heads": "n_heads",
+    "width": "emb_dim",
+    "context_length": "context_length",
+    "dropout": "drop_rate",
+}
 
 
 def pick_schedule(args: argparse.Namespace, per_epoch: int) -> ShapedSchedule:
@@ -40,9 +38,8 @@ def pick_schedule(args: argparse.Namespace, per_epoch: int) -> ShapedSchedule:
 
 def new_model(args: argparse.Namespace, vocab_size: int) -> nn.Module:
     """The chapter's model, of the shape that the options say."""
-    return pc.new_model(
-        vocab_size, **{name: getattr(args, name) for name in SHAPE}
-    )
+    shape = {option: getattr(args, option) for option in SHAPE}
+    return pc.new_model(vocab_size, **shape, init=args.init, seed=args.seed)
 
 
 def adopt(args: argparse.Namespace) -> nn.Module:
@@ -51,26 +48,15 @@ def adopt(args: argparse.Namespace) -> nn.Module:
     model = pc.load_model(path)
     pc.load_tokenizer(vocabulary, model.cfg["vocab_size"])
     args.tokenizer = str(vocabulary)
-    for option, key in (
-        ("layers", "n_layers"),
-        ("heads", "n_heads"),
-        ("width", "emb_dim"),
-        ("context_length", "context_length"),
-        ("dropout", "drop_rate"),
-    ):
+    for option, key in SHAPE.items():
         setattr(args, option, model.cfg[key])
     return model
 
 
-def check_tokenizer(
-    args: argparse.Namespace, found: tiktoken.Encoding
-) -> None:
+def check_tokenizer(args: argparse.Namespace) -> None:
     """ValueError if tokens are not those of the model of --init-from."""
-    one, two = (
-        [t.decode_single_token_bytes(i) for i in range(t.eot_token)]
-        for t in (pc.load_encoding(args.tokenizer), found)
-    )
-    if one != two:
+    beside = Path(args.data).with_name("tokenizer.tiktoken")
+    if beside.read_bytes() != Path(args.tokenizer).read_bytes():
         raise ValueError(
             f"--data {args.data} holds tokens of another tokenizer than "
             f"--init-from {args.init_from}: write it again with "
@@ -81,16 +67,14 @@ def check_tokenizer(
 def pick_device(args: argparse.Namespace) -> torch.device:
     """The device; of several GPUs the one of our place in this machine."""
     device = pc.pick_device("cpu" if args.force_cpu else args.device)
-    if device.type == "cuda" and distributed.under_torchrun():
+    if device.type == "cuda" and dist.is_torchelastic_launched():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     return device
 
 
 def pick_precision(device: torch.device, args: argparse.Namespace) -> str:
-    """As pc.pick_precision; ValueError where fp16 cannot be."""
-    if args.precision == "fp16" and device.type == "mps":
-        raise ValueError("--precision fp16 needs cuda or cpu, not mps")
+    """As pc.pick_precision; ValueError where fp16 cannot be scaled."""
     if args.precision == "fp16" and args.parallel == "fsdp":
         raise ValueError(
             "--precision fp16 cannot be scaled over --parallel fsdp: take "
@@ -118,21 +102,22 @@ def build(
     device = pick_device(args)
     processes = distributed.start(args.parallel, device)
     model = adopt(args) if args.init_from else None
-    source = data.open_data(args)
+    at = 0 if state is None else state["step"]
+    task = data.open_data(args, at * args.accumulate)
     if args.init_from and args.data.endswith(".npy"):
-        check_tokenizer(args, source.task.tokenizer)
+        check_tokenizer(args)
     if model is None:
-        model = new_model(args, source.task.tokenizer.n_vocab)
+        model = new_model(args, task.tokenizer.n_vocab)
     model = model.to(device).train()
     args.precision = pick_precision(device, args)
-    schedule = pick_schedule(args, source.per_epoch)
+    schedule = pick_schedule(args, task.epoch)
     args.steps = schedule.steps
     if args.checkpointing:
         recompute_blocks(model)
     t = Trainer(
         model,
         processes.wrap(model),
-        source.task,
+        task,
         schedule,
         args.weight_decay,
         processes,
@@ -147,19 +132,19 @@ def build(
         torch.manual_seed(args.seed + 7919 * processes.rank)
     if state is not None:
         checkpoints.restore(t, state)
-    t.task.batches = source.stream(t.step * t.accumulate)
     return t
 
 
-def resumed(resume: str, parse: Callable) -> tuple[Path, dict, Any]:
+def resumed(
+    argv: list[str] | None, resume: str
+) -> tuple[Path, dict, argparse.Namespace]:
     """Folder, state and options of the run that --resume names.
 
-    parse: options of a run to its options changed by the command line.
-    ValueError if that changes the result of steps already made.
+    ValueError if argv changes the result of steps already made.
     """
     path, state = checkpoints.find(resume)
     stored = state["options"]
-    args = parse(stored)
+    args = options.parse(argv, stored)
     options.check_resumed(stored, args)
     if args.steps != stored["steps"]:
         path, state = prolonged(path, state, args.steps)
@@ -174,16 +159,11 @@ def prolonged(path: Path, state: dict, steps: int) -> tuple[Path, dict]:
     ValueError if there is none.
     """
     old = ShapedSchedule(**state["schedule"])
-    if old.shape == "wsd" and steps < old.steps:
-        raise ValueError(
-            f"--steps {steps} is less than the {old.steps} of the run, "
-            "which can only be prolonged"
-        )
-    if old.shape != "wsd":
+    if old.shape != "wsd" or steps < old.steps:
         raise ValueError(
             f"--steps {steps} instead of {old.steps} would change the rates "
-            "of steps already made: the cosine is stretched over all steps. "
-            "Only a run with --schedule wsd can be prolonged"
+            "of steps already made: only a run with --schedule wsd is free "
+            "of its end, and it can only be prolonged"
         )
     if state["step"] <= old.stable_end:
         return path, state
@@ -196,28 +176,16 @@ def prolonged(path: Path, state: dict, steps: int) -> tuple[Path, dict]:
 
 
 def plain_model(t: Trainer) -> nn.Module:
-    """The trained model in this process alone; every process calls it."""
+    """The trained model in the first process alone; every one must call."""
     if t.processes.kind != "fsdp":
         return t.model
     weights = distributed.full_weights(t.model)
     # FSDP puts a class of its own before the model's
     architecture = type(t.model).__mro__[2]
     model = architecture(t.model.cfg)
-    model.load_state_dict(weights)
+    if t.processes.rank == 0:
+        model.load_state_dict(weights)
     return model
-
-
-def read_history(path: Path) -> list[dict]:
-    """The rows of metrics.csv as records of the chapter."""
-
-    def number(key: str, text: str) -> float | None:
-        return (int if key in COUNTS else float)(text) if text else None
-
-    with open(path, encoding="utf-8", newline="") as file:
-        return [
-            {key: number(key, row[key]) for key in HISTORY}
-            for row in csv.DictReader(file)
-        ]
 
 
 def finish(
@@ -232,13 +200,12 @@ def finish(
         return 0
     broken = stopped not in ("", "interrupted")
     if (t.task.floor is None or broken) and best.is_file():
-        checkpoints.restore_weights(model, checkpoints.load(best)["model"])
+        model.load_state_dict(checkpoints.load(best)["model"])
         pc.save_model(folder / "model.safetensors", model, t.task.prefix)
-    history = read_history(folder / "metrics.csv")
+    history = report.read_log(folder / "metrics.csv")
     code = pc.finish_run(
         folder, model, t.task, history, t.precision, vars(args), stopped
     )
     if history:
-        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-        report.write_report(folder, metrics)
+        report.write_report(folder)
     return code

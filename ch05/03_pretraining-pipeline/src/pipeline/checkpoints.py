@@ -5,10 +5,8 @@ A run folder has checkpoints/step-00000500.pt and so on, best.pt, and last.pt
 on exactly.
 """
 
-import errno
 import math
 import os
-import re
 import shutil
 import sys
 import zipfile
@@ -18,45 +16,26 @@ from typing import Any
 
 import torch
 from scratch_llm.files import atomic
-from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 
-from pipeline.distributed import full_weights, like, whole
+from pipeline.distributed import WHOLE, full_weights
 from pipeline.trainer import Trainer
 
-FORMAT = "scratch-llm checkpoint 2"
+FORMAT = "scratch-llm checkpoint 3"
 STABLE = "stable.pt"  # before the cool-down of --schedule wsd
-NAME = re.compile(r"step-(\d{8,})\.pt")
-
-
-class CheckpointError(ValueError):
-    """A file that is not a whole checkpoint of this pipeline."""
 
 
 # ---- Files ---------------------------------------------------------------
 
 
-class Disk:
-    """A file that remembers why a write failed; torch does not tell."""
-
-    def __init__(self, file: Any):
-        self.file, self.flush, self.error = file, file.flush, None
-
-    def write(self, piece: bytes) -> int:
-        try:
-            return self.file.write(piece)
-        except OSError as error:
-            self.error = error
-            raise
-
-
 def save(path: Path, state: dict) -> None:
-    """Write a checkpoint atomically; OSError if the disk cannot hold it."""
+    """Write a checkpoint atomically; OSError or RuntimeError if it fails."""
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        disk = Disk(file)
-        try:
-            torch.save(state | {"format": FORMAT}, disk)
-        except RuntimeError as error:
-            raise disk.error or OSError(errno.EIO, str(error)) from None
+        torch.save(state | {"format": FORMAT}, file)
         os.fsync(file.fileno())
 
 
@@ -70,7 +49,7 @@ def alias(path: Path, name: str) -> None:
 
 
 def load(path: Path) -> dict:
-    """A checkpoint; CheckpointError says in one line what is wrong.
+    """A checkpoint; ValueError says in one line what is wrong.
 
     Every byte is checked against the sums in the file; no code in it runs.
     """
@@ -79,15 +58,13 @@ def load(path: Path) -> dict:
             if name := archive.testzip():
                 raise ValueError(f"{name} has a wrong check sum")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:80]
-        raise CheckpointError(
+        raise ValueError(
             f"{path} is not a whole checkpoint ({reason})"
         ) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(
+        raise ValueError(
             f"{path} was not written by this version of train_gpt.py"
         )
     return state
@@ -98,19 +75,19 @@ def step_name(step: int) -> str:
 
 
 def step_of(path: Path) -> int:
-    return int(NAME.fullmatch(path.name)[1])
+    return int(path.stem.removeprefix("step-"))
 
 
 def step_files(folder: Path) -> list[Path]:
     """Periodic checkpoints, the newest first."""
-    found = [p for p in folder.glob("step-*.pt") if NAME.fullmatch(p.name)]
-    return sorted(found, key=step_of, reverse=True)
+    return sorted(folder.glob("step-*.pt"), reverse=True)
 
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the newest `keep`; the untrained model stays."""
-    for path in [p for p in step_files(folder) if step_of(p)][keep:]:
-        path.unlink(missing_ok=True)
+    for path in step_files(folder)[keep:]:
+        if step_of(path):
+            path.unlink()
 
 
 def clear_future(folder: Path, step: int) -> None:
@@ -140,12 +117,10 @@ def find(name: str | Path) -> tuple[Path, dict]:
                 "so there is no run to go on with: name a run's folder"
             )
         return path, load(path)
-    folder = path / "checkpoints"
-    others = filter(Path.is_file, (folder / "last.pt", folder / "best.pt"))
-    for found in [*step_files(folder), *others]:
+    for found in step_files(path / "checkpoints"):
         try:
             return found, load(found)
-        except CheckpointError as error:
+        except ValueError as error:
             line = f"train_gpt.py: warning: {error}: trying an older one"
             print(line, file=sys.stderr)
     raise ValueError(
@@ -169,7 +144,7 @@ def snapshot(t: Trainer, options: dict) -> dict:
         "schedule": vars(t.schedule),
         "scaler": t.optimizer.scaler.state_dict(),
         "model": full_weights(t.model),
-        "optimizer": optimizer_state(t.model, t.optimizer),
+        "optimizer": optimizer_state(t),
         "generators": t.processes.gather(generator_states(t.device)),
     }
 
@@ -177,20 +152,22 @@ def snapshot(t: Trainer, options: dict) -> dict:
 def restore(t: Trainer, state: dict) -> None:
     """Put a snapshot back; ValueError if it is of another model."""
     try:
-        restore_weights(t.model, state["model"])
+        set_model_state_dict(t.model, state["model"], options=WHOLE)
+        if state["optimizer"]:
+            set_optimizer_state_dict(
+                t.model, t.optimizer.adamw, state["optimizer"], options=WHOLE
+            )
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(
             f"the checkpoint is of another model ({reason})"
         ) from None
-    restore_optimizer(t.model, t.optimizer, state["optimizer"])
-    if state["scaler"]:
-        t.optimizer.scaler.load_state_dict(state["scaler"])
+    t.optimizer.scaler.load_state_dict(state["scaler"])
     for name in ("step", "tokens", "seconds", "best"):
         setattr(t, name, state[name])
     states = state["generators"][t.processes.rank]
     torch.set_rng_state(states["cpu"])
-    if t.device.type == "cuda" and "cuda" in states:
+    if t.device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], t.device)
 
 
@@ -202,35 +179,15 @@ def generator_states(device: torch.device) -> dict:
     return states
 
 
-def optimizer_state(model: nn.Module, optimizer: Any) -> dict:
-    """What AdamW remembers of each parameter, by its name."""
-    return {
-        name: {key: whole(value) for key, value in optimizer.state[p].items()}
-        for name, p in model.named_parameters()
-        if p in optimizer.state
-    }
+def optimizer_state(t: Trainer) -> dict:
+    """What AdamW remembers; empty before its first step.
 
-
-def restore_optimizer(model: nn.Module, optimizer: Any, state: dict) -> None:
-    """The opposite of optimizer_state; fused, it counts on the device."""
-    for name, p in model.named_parameters():
-        for key, value in state.get(name, {}).items():
-            if value.dim():
-                value = like(value, p)
-            elif optimizer.defaults["fused"]:
-                value = value.to(p.device)
-            optimizer.state[p][key] = value
-
-
-@torch.no_grad()
-def restore_weights(model: nn.Module, weights: dict) -> None:
-    """Weights into a model, spread over processes or not."""
-    mine = dict(model.named_parameters())
-    if any(hasattr(p, "full_tensor") for p in mine.values()):
-        for name, p in mine.items():
-            p.copy_(like(weights[name], p))
-    else:
-        model.load_state_dict(weights)
+    Asked earlier, PyTorch would take a step to have something to tell.
+    """
+    adamw = t.optimizer.adamw
+    if not adamw.state:
+        return {}
+    return get_optimizer_state_dict(t.model, adamw, options=WHOLE)
 
 
 # ---- When one is written -------------------------------------------------
@@ -256,11 +213,12 @@ class CheckpointWriter:
         for path in (self.folder / name for name in names):
             try:
                 save(path, state)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
                 raise OSError(
-                    f"{path} cannot be written: {error.strerror}. {self.good}"
+                    f"{path} cannot be written, the disk may be full "
+                    f"({str(error)[:80]}). {self.good}"
                 ) from None
-            if NAME.fullmatch(path.name):
+            if path.name.startswith("step-"):
                 self.good = (
                     f"{path} is whole: make room, then go on with --resume "
                     f"{self.folder.parent}"

@@ -1,19 +1,15 @@
 """Where batches come from: stories, a text, or a token file of any size.
 
-Every stream is a function of a seed and a position, the number of batches
-before it. So a run that goes on at a position sees exactly what it would
-have seen: the position is all that a checkpoint needs to hold.
+Every stream of batches is a function of a seed. So a run that goes on after
+so many batches sees exactly what it would have seen: their number is all
+that a checkpoint needs to hold.
 """
 
 import argparse
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import previous_chapters as pc
 import torch
@@ -23,30 +19,29 @@ from torch import Tensor
 
 from pipeline import tokens
 
-POOL = 2048  # stories are told in lots of so many
+POOL = 2048  # new stories: what is called an epoch of them
 
 
-def story_stream(
-    world: Any,
-    tokenizer: pc.Tokenizer,
-    batch_size: int,
-    seed: int,
-    start: int = 0,
-    pool: int = POOL,
-) -> Iterator[pc.Batch]:
-    """pc.story_batches from batch `start` on.
+def open_data(args: argparse.Namespace, start: int = 0) -> pc.Task:
+    """The task that --data names, after so many batches; ValueError.
 
-    Of the pools before that, only the order is drawn: no story is told.
+    Stories and texts that are skipped are made again; of a token file
+    nothing is read.
     """
-    skipped = start // math.ceil(pool / batch_size)
-    untold = itertools.repeat([SimpleNamespace(text="")] * pool, skipped)
-
-    def corpus(n: int, split: str, seed: int) -> list:
-        return next(untold, None) or world.corpus(n, split, seed=seed)
-
-    cut = SimpleNamespace(corpus=corpus)
-    told = pc.story_batches(cut, tokenizer, batch_size, seed, pool)
-    return itertools.islice(told, start, None)
+    if args.data.endswith(".npy"):
+        return token_task(Path(args.data), args, start)
+    names = "tokenizer vocab_size batch_size context_length seed".split()
+    common = {name: getattr(args, name) for name in names}
+    if args.data == "stories":
+        task = pc.story_task(storyworld, held_out=args.eval_stories, **common)
+        task.epoch = math.ceil(POOL / args.batch_size)
+    elif args.data == "python":
+        task = pc.text_task(corpora.python_english(), "python", **common)
+    else:
+        text, name = read_text(args.data), Path(args.data).stem
+        task = pc.text_task(text, name, **common)
+    task.batches = itertools.islice(task.batches, start, None)
+    return task
 
 
 def window_stream(
@@ -72,59 +67,7 @@ def window_stream(
         left = 0
 
 
-@dataclass
-class DataSource:
-    """A task, and its batches from any position on."""
-
-    task: pc.Task
-    per_epoch: int  # batches
-    stream: Callable[[int], Iterator[pc.Batch]]
-
-
-def windowed(
-    task: pc.Task, windows: Sequence, batch_size: int, seed: int
-) -> DataSource:
-    per_epoch = math.ceil(len(windows) / batch_size)
-    return DataSource(
-        task, per_epoch, partial(window_stream, windows, batch_size, seed)
-    )
-
-
-def open_data(args: argparse.Namespace) -> DataSource:
-    """The data that --data names; ValueError if there are none."""
-    if args.data.endswith(".npy"):
-        return token_source(Path(args.data), args)
-    common = {
-        name: getattr(args, name)
-        for name in ("tokenizer", "vocab_size", "batch_size", "seed")
-    } | {"context_length": args.context_length}
-    if args.data == "stories":
-        return story_source(args, common)
-    if args.data == "python":
-        return text_source(corpora.python_english(), "python", common)
-    return text_source(read_text(args.data), Path(args.data).stem, common)
-
-
-def story_source(args: argparse.Namespace, common: dict) -> DataSource:
-    """The story world; what is called an epoch here is POOL new stories."""
-    task = pc.story_task(storyworld, held_out=args.eval_stories, **common)
-    size = args.batch_size
-    stream = partial(story_stream, storyworld, task.tokenizer, size, args.seed)
-    return DataSource(task, math.ceil(POOL / size), stream)
-
-
-def text_source(text: str, name: str, common: dict) -> DataSource:
-    """A text: windows of it, and what is held out."""
-    task = pc.text_task(text, name, **common)
-    train, _ = pc.hold_out(text)
-    eot = task.tokenizer.eot_token
-    ids = [eot, *task.tokenizer.encode_ordinary(train)]
-    size, seed = common["batch_size"], common["seed"]
-    how = (ids, common["context_length"], size, seed)
-    return DataSource(task, task.epoch, partial(pc.window_batches, *how))
-
-
-def token_source(path: Path, args: argparse.Namespace) -> DataSource:
+def token_task(path: Path, args: argparse.Namespace, start: int) -> pc.Task:
     """A token file, with validation.npy and the tokenizer beside it."""
     held_out = path.with_name("validation.npy")
     windows, rest = (
@@ -132,12 +75,15 @@ def token_source(path: Path, args: argparse.Namespace) -> DataSource:
         for p in (path, held_out)
     )
     eot = int(windows.ids[0])
-    tokenizer = pc.load_tokenizer(
-        path.with_name("tokenizer.tiktoken"), eot + 1
-    )
+    vocabulary = path.with_name("tokenizer.tiktoken")
+    tokenizer = pc.load_tokenizer(vocabulary, eot + 1)
     if rest.ids[0] != eot:
         raise ValueError(f"{held_out} is of another tokenizer than {path}")
-    validation = tokens.validation_batches(rest, args.batch_size)
-    name = path.resolve().parent.name
-    task = pc.Task(name, tokenizer, iter(()), validation)
-    return windowed(task, windows, args.batch_size, args.seed)
+    size = args.batch_size
+    return pc.Task(
+        path.resolve().parent.name,
+        tokenizer,
+        window_stream(windows, size, args.seed, start),
+        tokens.validation_batches(rest, size),
+        epoch=math.ceil(len(windows) / size),
+    )

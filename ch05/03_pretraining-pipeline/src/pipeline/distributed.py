@@ -4,12 +4,19 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import previous_chapters as pc
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+)
+from torch.distributed.fsdp import fully_shard
+
+# Checkpoints hold whole tensors, however many processes share them.
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 @dataclass
@@ -46,8 +53,6 @@ class Processes:
         if self.kind == "ddp":
             return nn.parallel.DistributedDataParallel(model)
         if self.kind == "fsdp":
-            from torch.distributed.fsdp import fully_shard
-
             for block in getattr(model, "trf_blocks", ()):
                 fully_shard(block)
             fully_shard(model)
@@ -65,30 +70,9 @@ def exchange(
     return contextlib.nullcontext()
 
 
-def whole(value: Any) -> Any:
-    """A tensor on the CPU, put together if it is spread over processes."""
-    if hasattr(value, "full_tensor"):
-        value = value.full_tensor()
-    return value.detach().cpu() if isinstance(value, Tensor) else value
-
-
-def like(value: Tensor, p: Tensor) -> Tensor:
-    """A whole tensor where p is: on its device, or spread as p is."""
-    if hasattr(p, "full_tensor"):
-        from torch.distributed.tensor import distribute_tensor
-
-        value = value.to(p.device)
-        return distribute_tensor(value, p.device_mesh, p.placements)
-    return value.to(p.device)
-
-
 def full_weights(model: nn.Module) -> dict[str, Tensor]:
-    """All weights on the CPU; every process of FSDP must call it."""
-    return {name: whole(t) for name, t in model.state_dict().items()}
-
-
-def under_torchrun() -> bool:
-    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+    """All weights on the CPU, in the first process; every one must call."""
+    return get_model_state_dict(model, options=WHOLE)
 
 
 def is_first() -> bool:
@@ -98,7 +82,8 @@ def is_first() -> bool:
 
 def start(kind: str, device: torch.device) -> Processes:
     """Join the other processes, if torchrun started us; ValueError."""
-    size = int(os.environ["WORLD_SIZE"]) if under_torchrun() else 0
+    launched = dist.is_torchelastic_launched()
+    size = int(os.environ["WORLD_SIZE"]) if launched else 0
     if not size and kind != "none":
         raise ValueError(
             f"--parallel {kind} needs several processes: torchrun "
@@ -121,6 +106,6 @@ def end() -> None:
     The pause lets gloo's thread free its last tensors. It needs Python's
     lock for that, and PyTorch holds the lock while it waits for the thread.
     """
-    if dist.is_available() and dist.is_initialized():
+    if dist.is_initialized():
         time.sleep(0.2)
         dist.destroy_process_group()

@@ -1,9 +1,10 @@
 """Where a run's numbers go: console, metrics.csv, TensorBoard, W&B.
 
-    with open_loggers(folder, ["csv", "tensorboard"], config) as log:
-        log.record(r)                            # once a step
-        log.text(step, "samples", "One day ...")
-        log.checkpoint(step, folder / "last.pt")
+    log = open_loggers(folder, ["csv", "tensorboard"], config)
+    log.record(r)                            # once a step
+    log.text(step, "samples", "One day ...")
+    log.checkpoint(step, folder / "last.pt")
+    log.close()
 
 Console and CSV are always there; the other two are optional packages. What
 breaks in the middle of a run is dropped with one warning: training goes on.
@@ -13,19 +14,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import json
 import os
 import sys
-import threading
-import time
 import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
 from scratch_llm.cli import say
+from scratch_llm.files import atomic
 from scratch_llm.runs import status_line
 from tqdm import tqdm
 
@@ -59,7 +57,6 @@ BACK_ENDS = {  # and what they need
 }
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements-logging.txt"
 PROJECT = "scratch-llm"
-FLUSH_SECONDS = 20
 QUIET = {  # W&B: say nothing, look at nothing but the run, wait 5 min at most
     "console": "off",
     "silent": True,
@@ -104,31 +101,20 @@ class Console(Sink):
         say(f"  {name}: {' '.join(text.split())[:160]}")
 
     def checkpoint(self, step: int, path: Path) -> None:
-        say(f"  checkpoint: {Path(path).name}")
+        say(f"  checkpoint: {path.name}")
 
 
-def cut_rows(path: Path, step: int) -> None:
-    """Drop the rows after a step, and the half row that a crash left.
-
-    ValueError, and nothing changed, if the file is not a metrics.csv.
-    """
-    path.touch()
-    with open(path, "r+b") as file:
-        if file.readline() not in (b"", HEADER):
-            raise ValueError(
-                f"{path} has other columns than this version of the pipeline "
-                "writes: move it out of the run folder"
-            )
-        keep = len(HEADER)
-        for line in file:
-            first, *rest = line.split(b",")
-            whole = line.endswith(b"\n") and len(rest) == len(CURVES) - 1
-            if not (whole and first.isdigit() and int(first) <= step):
-                break
-            keep += len(line)
-        file.seek(0)
-        file.write(HEADER)
-        file.truncate(keep)
+def rows_until(path: Path, step: int) -> list[bytes]:
+    """The whole rows of metrics.csv up to a step; ValueError if foreign."""
+    header, *rows = path.read_bytes().splitlines(keepends=True)
+    if header != HEADER:
+        raise ValueError(
+            f"{path} has other columns than this version of the pipeline "
+            "writes: move it out of the run folder"
+        )
+    commas = HEADER.count(b",")
+    whole = [r for r in rows if r.endswith(b"\n") and r.count(b",") == commas]
+    return [row for row in whole if int(row.split(b",")[0]) <= step]
 
 
 class Csv(Sink):
@@ -138,11 +124,10 @@ class Csv(Sink):
     after its checkpoint; then the file is as if never interrupted.
     """
 
-    def __init__(self, path: Path, resumed_at: int | None):
-        if resumed_at is None:
-            path.write_bytes(HEADER)
-        else:
-            cut_rows(path, resumed_at)
+    def __init__(self, path: Path, start: int | None):
+        rows = [] if start is None else rows_until(path, start)
+        with atomic(path) as temporary:
+            temporary.write_bytes(b"".join([HEADER, *rows]))
         self.file = open(path, "a", buffering=1, encoding="utf-8", newline="")
 
     def record(self, r: dict) -> None:
@@ -172,55 +157,34 @@ def curves(r: dict) -> dict[str, float]:
 class TensorBoard(Sink):
     """An event file in FOLDER/tensorboard, one event a step.
 
-    Steps after `resumed_at` in older event files are hidden from view.
+    Steps after `start` in older event files are hidden from view.
     """
 
-    def __init__(self, folder: Path, config: dict, resumed_at: int | None):
+    def __init__(self, folder: Path, config: dict, start: int | None):
         from torch.utils.tensorboard import SummaryWriter
 
-        quiet_threads()
-        self.flushed = time.monotonic()
         self.writer = SummaryWriter(
             folder / "tensorboard",
-            flush_secs=10**9,  # we flush: see below
-            purge_step=None if resumed_at is None else resumed_at + 1,
+            flush_secs=20,
+            purge_step=None if start is None else start + 1,
         )
-        if resumed_at is None:
+        if start is None:
             block = json.dumps(config, indent=1, default=str)
             self.writer.add_text("config", f"```\n{block}\n```", 0)
 
     def record(self, r: dict) -> None:
         for tag, value in curves(r).items():
             self.writer.add_scalar(tag, value, r["step"])
-        late = time.monotonic() - self.flushed > FLUSH_SECONDS
-        if late or r["validation"] is not None:
-            self.flush()
-
-    def flush(self) -> None:
-        """Here, not in the writer's thread, where an error is lost."""
-        self.writer.flush()
-        self.flushed = time.monotonic()
 
     def text(self, step: int, name: str, text: str) -> None:
         self.writer.add_text(name, text.replace("\n", "  \n"), step)
 
     def checkpoint(self, step: int, path: Path) -> None:
-        self.writer.add_text("checkpoint", Path(path).name, step)
-        self.flush()
+        self.writer.add_text("checkpoint", path.name, step)
+        self.writer.flush()
 
     def close(self) -> None:
         self.writer.close()
-
-
-def quiet_threads() -> None:
-    """TensorBoard's thread hands its error over to us; not printed too."""
-    before = threading.excepthook
-
-    def hook(what: threading.ExceptHookArgs) -> None:
-        if type(what.thread).__name__ != "_AsyncWriterThread":
-            before(what)
-
-    threading.excepthook = hook
 
 
 def run_id_of(folder: Path) -> str:
@@ -238,28 +202,27 @@ class Wandb(Sink):
     x-axis is `progress/step`, since a resumed run repeats some steps.
     """
 
-    def __init__(self, folder: Path, config: dict, resumed_at: int | None):
+    def __init__(self, folder: Path, config: dict, start: int | None):
         import wandb
 
         folder = folder.resolve()
         mode = os.environ.get("WANDB_MODE") or "offline"
         os.environ.setdefault("WANDB_CACHE_DIR", str(folder))
         os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))
-        again = resumed_at is not None and mode == "online"
+        again = start is not None and mode == "online"
         self.wandb = wandb
         try:
-            with patch("sys.stdin", io.StringIO()):  # nobody can be asked
-                self.run = wandb.init(
-                    project=PROJECT,
-                    dir=folder,
-                    name=folder.name,
-                    id=run_id_of(folder),
-                    mode=mode,
-                    config=json.loads(json.dumps(config, default=str)),
-                    reinit="create_new",
-                    resume="allow" if again else None,
-                    settings=wandb.Settings(**QUIET),
-                )
+            self.run = wandb.init(
+                project=PROJECT,
+                dir=folder,
+                name=folder.name,
+                id=run_id_of(folder),
+                mode=mode,
+                config=json.loads(json.dumps(config, default=str)),
+                reinit="create_new",
+                resume="allow" if again else None,
+                settings=wandb.Settings(**QUIET),
+            )
         except Exception as error:
             raise ValueError(
                 f"W&B does not start with WANDB_MODE={mode}: {one_line(error)}"
@@ -275,14 +238,14 @@ class Wandb(Sink):
         self.run.log({"progress/step": float(step), name: table})
 
     def checkpoint(self, step: int, path: Path) -> None:
-        name = Path(path).name
-        self.run.summary.update({"checkpoint": name, "checkpoint_step": step})
+        self.run.summary["checkpoint"] = path.name
+        self.run.summary["checkpoint_step"] = step
 
     def close(self) -> None:
-        self.run.finish()
-
-    def abandon(self) -> None:
-        self.wandb.teardown()  # or it tries again when Python ends
+        try:
+            self.run.finish()
+        finally:
+            self.wandb.teardown()  # or it tries again when Python ends
 
 
 # ---- All of them ---------------------------------------------------------
@@ -299,6 +262,18 @@ class Loggers(Sink):
     def __init__(self, sinks: dict[str, Sink]):
         self.sinks = sinks
 
+    def tell(self, method: str, *what: Any) -> None:
+        for name, sink in list(self.sinks.items()):
+            try:
+                getattr(sink, method)(*what)
+            except Exception as error:
+                del self.sinks[name]
+                with contextlib.suppress(Exception):
+                    sink.close()
+                line = f"warning: logging to {name} failed, the run goes on "
+                line += f"without it: {one_line(error)}"
+                tqdm.write(line, file=sys.stderr)
+
     def record(self, r: dict) -> None:
         """A step: a dict with the keys of CURVES, None where not known."""
         self.tell("record", r)
@@ -310,27 +285,7 @@ class Loggers(Sink):
         self.tell("checkpoint", step, path)
 
     def close(self) -> None:
-        """Write out what is left; a second call does nothing."""
         self.tell("close")
-        self.sinks = {}
-
-    def tell(self, method: str, *what: Any) -> None:
-        for name, sink in list(self.sinks.items()):
-            try:
-                getattr(sink, method)(*what)
-            except Exception as error:
-                del self.sinks[name]
-                with contextlib.suppress(Exception):
-                    getattr(sink, "abandon", sink.close)()
-                line = f"warning: logging to {name} failed, the run goes on "
-                line += f"without it: {one_line(error)}"
-                tqdm.write(line, file=sys.stderr)
-
-    def __enter__(self) -> Loggers:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def check_names(names: list[str]) -> None:
@@ -357,23 +312,19 @@ def check_names(names: list[str]) -> None:
 
 
 def open_loggers(
-    folder: Path,
-    names: list[str],
-    config: dict,
-    resumed_at: int | None = None,
+    folder: Path, names: list[str], config: dict, start: int | None = None
 ) -> Loggers:
     """All back ends of a run; console and csv need not be named.
 
     config is logged; its `steps` and `floor` (nats per token, or None)
-    appear on the console. resumed_at: the step a resumed run goes on from.
+    appear on the console. start: of a resumed run, the step it goes on from.
     ValueError if a name is unknown, a package missing, a file foreign.
     """
     check_names(names)
     sinks: dict[str, Sink] = {}
-    if "wandb" in names:
-        sinks["wandb"] = Wandb(folder, config, resumed_at)
-    if "tensorboard" in names:
-        sinks["tensorboard"] = TensorBoard(folder, config, resumed_at)
-    sinks["csv"] = Csv(folder / "metrics.csv", resumed_at)
+    for name, sink in (("wandb", Wandb), ("tensorboard", TensorBoard)):
+        if name in names:
+            sinks[name] = sink(folder, config, start)
+    sinks["csv"] = Csv(folder / "metrics.csv", start)
     sinks["console"] = Console(config)
     return Loggers(sinks)

@@ -66,13 +66,14 @@ def parser() -> ShortParser:
     return p
 
 
-def changes(stored: dict, given: dict) -> list[str]:
-    """The options that would change the result, with both values."""
-    return [
-        f"--{name.replace('_', '-')} (was {stored[name]}, now {given[name]})"
-        for name in stored
-        if name not in HARMLESS and stored[name] != given[name]
-    ]
+def parse(
+    argv: list[str] | None, stored: dict | None = None
+) -> argparse.Namespace:
+    """The options of a run, or those stored of one, changed by argv."""
+    p = parser()
+    now = {"out": None, "processes": p.get_default("processes")}
+    p.set_defaults(**(stored or {}) | now)
+    return p.parse_args(argv)
 
 
 def check_resumed(stored: dict, args: argparse.Namespace) -> None:
@@ -83,12 +84,15 @@ def check_resumed(stored: dict, args: argparse.Namespace) -> None:
         )
     if stored["processes"] != args.processes:
         n = stored["processes"]
-        how = f"with torchrun --nproc-per-node {n}" if n > 1 else ""
         raise ValueError(
             f"the run has processes: {n}, this is one of {args.processes}: "
-            f"resume it {how or 'without torchrun'}"
+            f"resume it with torchrun --nproc-per-node {n}"
         )
-    if different := changes(stored, vars(args)):
+    if different := [
+        f"--{name.replace('_', '-')} (was {was}, now {getattr(args, name)})"
+        for name, was in stored.items()
+        if name not in HARMLESS and was != getattr(args, name)
+    ]:
         raise ValueError(
             "a resumed run keeps its options, but these differ: "
             + ", ".join(different)

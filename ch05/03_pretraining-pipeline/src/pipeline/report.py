@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
 from pathlib import Path
 
 import matplotlib.style
@@ -19,63 +18,43 @@ from matplotlib.ticker import LogLocator
 from scratch_llm.files import atomic, write_text
 from scratch_llm.style import COLOURS
 
-NEEDED = {"tokens", "seconds", "train", "validation", "lr", "grad_norm"}
-Columns = dict[str, list[float]]  # nan where nothing was measured
+Columns = dict[str, list]  # None where nothing was measured
 
 
 # ---- Reading a run -------------------------------------------------------
 
 
-def read_metrics(path: Path) -> dict:
-    """metrics.json, empty if there is none; ValueError if it is damaged."""
-    try:
-        found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        if not isinstance(found, dict):
-            raise ValueError("it holds no object")
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged ({error}): move it away, the report needs "
-            "only metrics.csv"
-        ) from None
-    return found
+def read_log(path: Path) -> list[dict]:
+    """The rows of metrics.csv, None where nothing was measured.
+
+    A last row that a crash cut short is left out.
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if None not in r.values()]
+    return [
+        {name: json.loads(text) if text else None for name, text in r.items()}
+        for r in rows
+    ]
 
 
 def read_columns(folder: Path, metrics: dict) -> Columns:
-    """What was logged at each step, a list per column, nan for nothing.
-
-    A last row that a crash cut short is left out. ValueError without any.
-    """
-    path, lists = folder / "metrics.csv", metrics.get("history", {})
+    """What was logged, a list per column; ValueError if nothing was."""
+    path, columns = folder / "metrics.csv", metrics.get("history", {})
     if path.is_file():
-        with open(path, encoding="utf-8", newline="") as file:
-            names, *rows = [*csv.reader(file)] or [[]]
-        rows = [row for row in rows if len(row) == len(names)]
-        lists = dict(zip(names, zip(*rows, strict=True), strict=False))
-    try:
-        columns = {
-            name: [math.nan if v in ("", None) else float(v) for v in values]
-            for name, values in lists.items()
-        }
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-    if not columns.get("step"):
+        rows = read_log(path)
+        columns = {name: [r[name] for r in rows] for name in (rows or [{}])[0]}
+    if not columns:
         raise ValueError(f"{path} holds no step: nothing to report")
-    if missing := sorted(NEEDED - columns.keys()):
-        raise ValueError(
-            f"{path} lacks {', '.join(missing)}: it is of an earlier version"
-        )
     if "tokens_per_second" not in columns:
-        columns["tokens_per_second"] = [
-            n / s if s else math.nan
-            for n, s in zip(columns["tokens"], columns["seconds"], strict=True)
-        ]
+        pairs = zip(columns["tokens"], columns["seconds"], strict=True)
+        columns["tokens_per_second"] = [n / s for n, s in pairs]
     return columns
 
 
 def known(columns: Columns, name: str) -> tuple[list[float], list[float]]:
     """Millions of tokens and values, where the value was measured."""
     pairs = zip(columns["tokens"], columns.get(name, []), strict=False)
-    pairs = [(x / 1e6, y) for x, y in pairs if math.isfinite(y)]
+    pairs = [(x / 1e6, y) for x, y in pairs if y is not None]
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
@@ -116,6 +95,9 @@ def draw(columns: Columns, metrics: dict) -> Figure:
 ROWS = (  # key of metrics, label, how it is written
     ("parameters", "parameters", "{:,}"),
     ("device", "device", "{}"),
+    ("hardware", "machine", "{}"),
+    ("threads", "threads", "{}"),
+    ("torch", "torch", "{}"),
     ("precision", "precision", "{}"),
     ("seed", "seed", "{}"),
     ("steps", "steps", "{:,}"),
@@ -138,15 +120,18 @@ ROWS = (  # key of metrics, label, how it is written
 
 def facts(columns: Columns, metrics: dict) -> dict:
     """Metrics, completed from the log where a run did not get that far."""
-    found = {
-        "steps": int(columns["step"][-1]),
-        "tokens_seen": int(columns["tokens"][-1]),
-        "seconds": columns["seconds"][-1],
+    logged = {
+        "steps": "step",
+        "tokens_seen": "tokens",
+        "seconds": "seconds",
+        "val_loss": "validation",
+        "bits_per_byte": "bits_per_byte",
     }
-    logged = {"val_loss": "validation", "bits_per_byte": "bits_per_byte"}
-    for key, name in logged.items():
-        if values := known(columns, name)[1]:
-            found[key] = values[-1]
+    found = {
+        key: values[-1]
+        for key, name in logged.items()
+        if (values := known(columns, name)[1])
+    }
     found |= {k: v for k, v in metrics.items() if v is not None}
     if "val_loss" in found:
         found["perplexity"] = math.exp(min(found["val_loss"], 700))
@@ -155,68 +140,58 @@ def facts(columns: Columns, metrics: dict) -> dict:
 
 def status(metrics: dict) -> str:
     """Whether the run came to its end."""
-    if metrics.get("stopped") or metrics.get("interrupted"):
-        return f"**Stopped**: {metrics.get('stopped') or 'interrupted'}."
-    if "parameters" not in metrics:
+    if not metrics:
         return "**Not finished**: the run has no final metrics yet."
-    return "Finished."
+    why = metrics["stopped"]
+    return f"**Stopped**: {why}." if why else "Finished."
 
 
 def settings(metrics: dict) -> str:
-    """Configuration of the model and options of the run, a line each."""
-    parts = []
-    for name, key in (("Model", "config"), ("Options", "options")):
-        given = (metrics.get(key) or {}).items()
-        told = {k: v for k, v in given if v is not None and k != "out"}
-        pairs = ", ".join(f"`{k}` {v}" for k, v in told.items())
-        parts += [f"{name}: {pairs}."] if pairs else []
-    return "\n\n".join(["## Configuration", *parts]) if parts else ""
+    """Configuration and options, but for where the run lies."""
+    told = {key: dict(metrics.get(key, {})) for key in ("config", "options")}
+    told["options"].pop("out", None)
+    return f"```json\n{json.dumps(told, indent=1)}\n```"
 
 
-def samples_part(folder: Path, count: int = 3) -> str:
-    """The first samples of a run as quotations; empty without any."""
+def first_samples(folder: Path, n: int = 3) -> str:
+    """The first samples of a run, each with its verdict."""
     path = folder / "samples.txt"
-    text = path.read_text("utf-8") if path.is_file() else ""
-    heads = re.split(r"^--- (sample \d+.*)$", text, flags=re.MULTILINE)[1:]
-    quoted = []
-    for head, body in list(zip(heads[::2], heads[1::2], strict=True))[:count]:
-        lines = body.strip().splitlines()
-        quoted += [f"*{head}*", "\n".join(f"> {x}".rstrip() for x in lines)]
-    return "\n\n".join(["## Samples", *quoted]) if quoted else ""
+    text = path.read_text("utf-8") if path.is_file() else "none was written"
+    shown = text.split("\n--- sample ")[:n]
+    return "```text\n" + "\n--- sample ".join(shown).strip() + "\n```"
 
 
 def page(folder: Path, columns: Columns, metrics: dict) -> str:
     """The whole report.md."""
     found = facts(columns, metrics)
-    machine = [metrics.get("hardware", "a machine that is not recorded")]
-    for key, name in (("threads", "threads:"), ("torch", "torch")):
-        if key in found:
-            machine.append(f"{name} {found[key]}")
-    table = ["| | |", "| --- | --- |"]
-    for key, label, form in ROWS:
-        if key in found:
-            table.append(f"| {label} | {form.format(found[key])} |")
+    table = [
+        f"| {label} | {form.format(found[key])} |"
+        for key, label, form in ROWS
+        if key in found
+    ]
     parts = [
         f"# {folder.resolve().name}",
         status(metrics),
         "![Loss, learning rate, gradient norm and speed over the tokens "
         "seen](report.png)",
         "## Result",
-        "\n".join(table),
-        samples_part(folder),
-        "## Machine",
-        f"Trained on: {'; '.join(machine)}.",
+        "\n".join(["| | |", "| --- | --- |", *table]),
+        "## Samples",
+        first_samples(folder),
+        "## Configuration",
         settings(metrics),
     ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
-def write_report(folder: Path, metrics: dict) -> list[Path]:
+def write_report(folder: Path) -> list[Path]:
     """Write report.md and report.png into a run folder; their paths.
 
-    metrics: as in metrics.json; may be empty. ValueError if no step was
-    logged, and then nothing is written.
+    ValueError if no step was logged, and then nothing is written.
     """
+    path, metrics = folder / "metrics.json", {}
+    if path.is_file():
+        metrics = json.loads(path.read_text("utf-8"))
     columns = read_columns(folder, metrics)
     paths = [folder / "report.md", folder / "report.png"]
     with matplotlib.style.context("scratch_llm.scratch"):

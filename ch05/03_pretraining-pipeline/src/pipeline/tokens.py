@@ -4,64 +4,48 @@ FILE.npy is NumPy's own format: a vector of unsigned numbers of 2 or 4 bytes.
 Each document starts with <|endoftext|>, and one more ends the file.
 """
 
-import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import previous_chapters as pc
 import torch
 from scratch_llm.files import atomic
 from torch import Tensor
+from torch.nn import functional as F
 
 PIECE = 2**22  # tokens that are looked through at a time
+SAFE = re.compile(r".*\S(?=[ \n])", re.DOTALL)  # up to where text may be cut
 
 
-class TokenWriter:
-    """Writes a token file document by document; see write_tokens."""
+def write_tokens(
+    path: Path, tokenizer: pc.Tokenizer, pieces: Iterable[str | None]
+) -> tuple[int, int]:
+    """A token file, whole or not at all; how many documents and tokens.
 
-    def __init__(self, path: Path, tokenizer: pc.Tokenizer, file: BinaryIO):
-        self.path, self.eot, self.file = path, tokenizer.eot_token, file
-        small = tokenizer.n_vocab <= 2**16
-        self.dtype = np.dtype("<u2" if small else "<u4")
-        self.tokens = self.documents = 0
-        self.write_header()
-
-    def write_header(self) -> None:
-        """How many numbers follow; NumPy leaves room for more digits."""
-        about = {"descr": self.dtype.str, "fortran_order": False}
-        about["shape"] = (self.tokens,)
-        self.file.seek(0)
-        np.lib.format.write_array_header_1_0(self.file, about)
-
-    def add(self, ids: list[int]) -> None:
-        """More tokens of the document that is being written."""
-        self.file.write(np.array(ids, dtype=self.dtype))
-        self.tokens += len(ids)
-
-    def new_document(self) -> None:
-        self.add([self.eot])
-        self.documents += 1
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: {self.documents:,} documents, {self.tokens:,} "
-            f"tokens of {8 * self.dtype.itemsize} bits"
-        )
-
-
-@contextlib.contextmanager
-def write_tokens(path: Path, tokenizer: pc.Tokenizer) -> Iterator[TokenWriter]:
-    """A writer of a token file, which is there whole or not at all."""
+    pieces: of documents, None at the end of each.
+    """
+    kind = "<u2" if tokenizer.n_vocab <= 2**16 else "<u4"
+    about = {"descr": kind, "fortran_order": False, "shape": (0,)}
+    eot, n_documents = [tokenizer.eot_token], 0
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        writer = TokenWriter(path, tokenizer, file)
-        yield writer
-        writer.add([writer.eot])
-        writer.write_header()
+        np.lib.format.write_array_header_1_0(file, about)
+        header = file.tell()
+        file.write(np.array(eot, kind))
+        for piece in pieces:
+            n_documents += piece is None
+            ids = eot if piece is None else tokenizer.encode_ordinary(piece)
+            file.write(np.array(ids, kind))
+        n_tokens = (file.tell() - header) // np.dtype(kind).itemsize
+        file.seek(0)  # NumPy has left room for more digits
+        about["shape"] = (n_tokens,)
+        np.lib.format.write_array_header_1_0(file, about)
         file.flush()
         os.fsync(file.fileno())
+    return n_documents, n_tokens
 
 
 def open_tokens(path: Path) -> np.ndarray:
@@ -93,71 +77,58 @@ def document_starts(ids: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def padded(chunk: np.ndarray, length: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets (T,) of at most T + 1 tokens, padded ungraded."""
-    ids = torch.from_numpy(chunk.astype(np.int64))
-    inputs, targets = torch.zeros(2, length, dtype=torch.int64)
-    targets.fill_(pc.IGNORE)
-    inputs[: len(ids) - 1], targets[: len(ids) - 1] = ids[:-1], ids[1:]
-    return inputs, targets
+@dataclass
+class Windows:
+    """Inputs and targets (T,) that begin at given places of a token file.
 
-
-class CrossingWindows:
-    """Windows of T tokens one after another, across documents.
-
-    Every target is graded, and attention sees what stands before, even if
-    it is another document: <|endoftext|> tells the model to forget it.
+    Inside: one holds what comes before the next <|endoftext|>, which is the
+    last target; what is left of T is padding, not graded. So attention
+    needs no mask: there is no other document to look at.
     """
 
-    def __init__(self, ids: np.ndarray, context_length: int):
-        self.ids, self.T = ids, context_length
+    ids: np.ndarray
+    T: int
+    begins: Sequence
+    inside: bool
 
     def __len__(self) -> int:
-        return max(0, (len(self.ids) - 1) // self.T)
+        return len(self.begins)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        start = i * self.T
-        return padded(self.ids[start : start + self.T + 1], self.T)
+        begin = int(self.begins[i])
+        chunk = self.ids[begin : begin + self.T + 1]
+        ends = np.flatnonzero(chunk[1:] == self.ids[0])
+        if self.inside and len(ends):
+            chunk = chunk[: ends[0] + 2]
+        ids = torch.from_numpy(chunk.astype(np.int64))
+        rest = (0, self.T + 1 - len(ids))
+        return F.pad(ids[:-1], rest), F.pad(ids[1:], rest, value=pc.IGNORE)
 
 
-class InsideWindows:
-    """Windows that hold one document each, or a part of one.
+def begins_inside(ids: np.ndarray, T: int) -> np.ndarray:
+    """Where windows begin if each document is cut for itself."""
+    starts = document_starts(ids)
+    parts = -(-np.diff(starts) // T)  # windows of each document
+    first = np.cumsum(parts) - parts
+    nth = np.arange(parts.sum()) - np.repeat(first, parts)
+    return np.repeat(starts[:-1], parts) + nth * T
 
-    From its <|endoftext|> to the next, which is the last target; what is
-    left of T is padding, not graded. So attention needs no mask: there is
-    no other document to look at. 16 bytes of memory per document.
+
+def open_windows(path: Path, context_length: int, documents: str) -> Windows:
+    """The windows of a token file; ValueError if there are none.
+
+    cross: one after another. Every target is graded, and attention sees
+    what stands before, even if it is of another document.
     """
-
-    def __init__(self, ids: np.ndarray, context_length: int):
-        self.ids, self.T = ids, context_length
-        self.starts = document_starts(ids)
-        sizes = np.diff(self.starts)  # targets of each
-        self.ends = np.cumsum(-(-sizes // context_length))
-
-    def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        d = int(np.searchsorted(self.ends, i, side="right"))
-        part = i - (int(self.ends[d - 1]) if d else 0)
-        start = int(self.starts[d]) + part * self.T
-        end = min(start + self.T, int(self.starts[d + 1]))
-        return padded(self.ids[start : end + 1], self.T)
-
-
-def open_windows(
-    path: Path, context_length: int, documents: str
-) -> CrossingWindows | InsideWindows:
-    """The windows of a token file; ValueError if there are none."""
-    ids = open_tokens(path)
-    kind = CrossingWindows if documents == "cross" else InsideWindows
-    windows = kind(ids, context_length)
-    if not len(windows):
+    ids, T = open_tokens(path), context_length
+    inside = documents == "inside"
+    begins = begins_inside(ids, T) if inside else range(0, len(ids) - T, T)
+    if not len(begins):
         raise ValueError(
-            f"{path} holds {len(ids)} tokens, not even one window of "
-            f"{context_length}: give a smaller --context-length or more text"
+            f"{path} holds {len(ids)} tokens, not even one window of {T}: "
+            "give a smaller --context-length or more text"
         )
-    return windows
+    return Windows(ids, T, begins, inside)
 
 
 def stack(rows: Iterable[tuple[Tensor, Tensor]]) -> pc.Batch:
@@ -193,29 +164,14 @@ def read_pieces(path: Path, size: int = 2**20) -> Iterator[str]:
         raise ValueError(
             f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8"
         ) from None
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be read ({error.strerror}): give text files"
-        ) from None
-
-
-def safe_cut(text: str) -> int:
-    """The last place where text may be cut: before a space after a word.
-
-    No token reaches from a letter over a space, so both halves encode as
-    the whole does. 0 if there is no such place.
-    """
-    for i in range(len(text) - 1, 0, -1):
-        if text[i] in " \n" and not text[i - 1].isspace():
-            return i
-    return 0
 
 
 def documents(pieces: Iterable[str], mark: str) -> Iterator[str | None]:
     """Pieces of documents, each document followed by None.
 
     Documents are what stands between marks, without the white space at
-    their ends; empty ones are left out. A piece can be cut off safely.
+    their ends; empty ones are left out. A piece ends before a space after a
+    word: no token reaches over it, so pieces encode as the whole does.
     """
     held, inside = "", False
     for piece in pieces:
@@ -225,10 +181,9 @@ def documents(pieces: Iterable[str], mark: str) -> Iterator[str | None]:
             inside = False
         held = held if inside else held.lstrip()
         # what could be the beginning of a mark, or trailing space, waits
-        cut = safe_cut(held[: max(0, len(held) - len(mark) + 1)])
-        if cut:
-            yield held[:cut]
-            held, inside = held[cut:], True
+        if safe := SAFE.match(held[: max(0, len(held) - len(mark) + 1)]):
+            yield safe[0]
+            held, inside = held[safe.end() :], True
     yield from closing(held, inside)
 
 

@@ -76,7 +76,7 @@ class Trainer:
     precision: str = "fp32"
     accumulate: int = 1
     clip: float = 1.0
-    peak: float | None = None  # FLOP/s of a matrix product here
+    peak: float = math.inf  # FLOP/s of a matrix product here
     sum_nll: Callable = pc.sum_nll  # the same, perhaps compiled
     step: int = 0
     tokens: int = 0
@@ -130,15 +130,9 @@ class Trainer:
 
     def steps(self) -> Iterator[dict]:
         """The chapter's loop, from the present step on."""
+        what = (self.forward, self.optimizer, self.task.batches, self.schedule)
         how = (self.accumulate, self.clip, self.precision, self.step)
-        return pc.train(
-            self.forward,
-            self.optimizer,
-            self.task.batches,
-            self.schedule,
-            *how,
-            self.backward,
-        )
+        return pc.train(*what, *how, self.backward)
 
 
 def train(t: Trainer, every: int) -> Iterator[dict]:
@@ -151,7 +145,9 @@ def train(t: Trainer, every: int) -> Iterator[dict]:
     began = time.perf_counter()
     for r in t.steps():
         t.step, t.tokens = r["step"], t.tokens + r["n_targets"]
-        r |= speeds(t, r["n_targets"], time.perf_counter() - began)
+        speed = r["n_targets"] / (time.perf_counter() - began)
+        work = speed * pc.flops_per_token(t.model.cfg, t.length)
+        r |= {"tokens_per_second": speed, "mfu": work / t.peak}
         r |= validate(t, t.step % every == 0 or t.step == t.schedule.steps)
         t.seconds += time.perf_counter() - began
         yield r | {"tokens": t.tokens, "seconds": t.seconds}
@@ -160,43 +156,19 @@ def train(t: Trainer, every: int) -> Iterator[dict]:
         began = time.perf_counter()
 
 
-def speeds(t: Trainer, n_targets: int, seconds: float) -> dict:
-    """Tokens per second, and the share of the matmul peak, of a step."""
-    speed = n_targets / seconds
-    work = speed * pc.flops_per_token(t.model.cfg, t.length)
-    return {
-        "tokens_per_second": speed,
-        "mfu": work / t.peak if t.peak else None,
-    }
-
-
 def validate(t: Trainer, now: bool) -> dict:
-    """Validation loss, perplexity and bits per byte, if it is time."""
+    """Validation loss, perplexity and bits per byte, if it is time.
+
+    Each process computes all of it; what the first one found counts, so
+    that all agree on which checkpoint is the best.
+    """
     if not now:
         return dict.fromkeys(("validation", "perplexity", "bits_per_byte"))
-    loss = evaluate(t)
+    precision = "fp32" if t.precision == "fp16" else t.precision
+    found = pc.evaluate(t.model, t.task.validation, precision)
+    loss, *_ = t.processes.gather(found)
     return {
         "validation": loss,
         "perplexity": math.exp(min(loss, 700)),
         "bits_per_byte": pc.bits_per_byte(loss, t.task),
     }
-
-
-def evaluate(t: Trainer) -> float:
-    """The chapter's evaluate, over rows that the processes share.
-
-    One that has no row to grade reads others, as often, for nothing.
-    """
-    precision = "fp32" if t.precision == "fp16" else t.precision
-    whole = t.task.validation
-    if t.processes.size == 1:
-        return pc.evaluate(t.model, whole, precision)
-    mine = [t.processes.share(batch) for batch in whole]
-    n_targets = pc.count_targets(mine)
-    rows = mine if n_targets else [(x[:1], y[:1]) for x, y in whole]
-    loss = torch.tensor(
-        pc.evaluate(t.model, rows, precision) * n_targets,
-        dtype=torch.float64,
-        device=t.device,
-    )
-    return t.processes.total(loss).item() / pc.count_targets(whole)
