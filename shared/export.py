@@ -41,9 +41,13 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import nbformat
-from ruff import find_ruff_bin
 from scratch_llm.files import write_text
+
+try:
+    import nbformat
+    from ruff import find_ruff_bin
+except ImportError as error:
+    sys.exit(f"{error.name} is missing: pip install -r requirements-test.txt")
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "01_main-chapter-code"
