@@ -1667,10 +1667,10 @@ def hold_out(text: str, most: int = 200_000) -> tuple[str, str]:
 
 
 def window_batches(ids: list[int], context_length: int, batch_size: int,
-                   seed: int, start: int = 0) -> Iterator[Batch]:
+                   seed: int) -> Iterator[Batch]:
     """Endless batches (B, T) of windows, which each epoch cuts elsewhere.
 
-    start: how many batches to skip. The last of an epoch may be smaller.
+    The last batch of an epoch may be smaller.
     """
     T = context_length
     for epoch in itertools.count():
@@ -1678,12 +1678,10 @@ def window_batches(ids: list[int], context_length: int, batch_size: int,
         shift = torch.randint(min(T, len(ids) - T), (), generator=generator)
         windows = GPTDataset(ids[shift:], T, T)
         order = torch.randperm(len(windows), generator=generator)
-        batches = order.split(batch_size)
-        for chosen in batches[start:]:
+        for chosen in order.split(batch_size):
             inputs, targets = zip(*(windows[i] for i in chosen.tolist()),
                                   strict=True)
             yield torch.stack(inputs), torch.stack(targets)
-        start = max(0, start - len(batches))
 
 
 def overlapping_batches(ids: list[int], context_length: int,
