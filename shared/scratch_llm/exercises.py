@@ -44,7 +44,10 @@ def explain(why: Exception) -> str:
 
 
 def exercise_report() -> None:
-    """Print which exercises are solved and which are open."""
-    for title, wanted in (("Solved", True), ("Open", False)):
-        numbers = [n for n, done in EXERCISES.items() if done == wanted]
-        print(f"{title}: {', '.join(numbers) or 'none'}")
+    """Print how far you are, and which exercise comes next."""
+    done = [number for number, solved in EXERCISES.items() if solved]
+    left = [number for number, solved in EXERCISES.items() if not solved]
+    bar = "".join("●" if solved else "○" for solved in EXERCISES.values())
+    print(f"{bar}  {len(done)} of {len(EXERCISES)} solved")
+    if left:
+        print(f"next: Exercise {left[0]}")
