@@ -1216,6 +1216,15 @@ def evaluate(model: nn.Module, batches: list[Batch],
     return total / n_targets
 
 
+def own_tokenizer(texts: Iterable[str], vocab_size: int
+                  ) -> tiktoken.Encoding:
+    """Our BPE trained on texts, saved, and run by tiktoken."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.tiktoken")
+        train_bpe(texts, vocab_size).save(path)
+        return load_encoding(path)
+
+
 def story_rows(texts: Iterable[str], tokenizer: Tokenizer) -> list[list[int]]:
     """One row of ids per whole text, with <|endoftext|> at both ends.
 
@@ -1257,13 +1266,27 @@ def bucket_batches(rows: list[list[int]], batch_size: int,
     return [batches[i] for i in order]
 
 
-def own_tokenizer(texts: Iterable[str], vocab_size: int
-                  ) -> tiktoken.Encoding:
-    """Our BPE trained on texts, saved, and run by tiktoken."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "tokenizer.tiktoken")
-        train_bpe(texts, vocab_size).save(path)
-        return load_encoding(path)
+def lr_at(step: int, steps: int, peak_lr: float, warmup: int) -> float:
+    """The rate at a step (from 0): a straight rise, then half a cosine.
+
+    Source: Loshchilov and Hutter 2017, eq. 5, without restarts.
+    """
+    if step < warmup:
+        return peak_lr * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak_lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+@dataclass
+class Schedule:
+    """How many steps, and the learning rate at each."""
+
+    steps: int
+    peak_lr: float
+    warmup: int
+
+    def __call__(self, step: int) -> float:
+        return lr_at(step, self.steps, self.peak_lr, self.warmup)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -1286,29 +1309,6 @@ def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
                              betas=betas, fused=fused)
-
-
-def lr_at(step: int, steps: int, peak_lr: float, warmup: int) -> float:
-    """The rate at a step (from 0): a straight rise, then half a cosine.
-
-    Source: Loshchilov and Hutter 2017, eq. 5, without restarts.
-    """
-    if step < warmup:
-        return peak_lr * (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return peak_lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-@dataclass
-class Schedule:
-    """How many steps, and the learning rate at each."""
-
-    steps: int
-    peak_lr: float
-    warmup: int
-
-    def __call__(self, step: int) -> float:
-        return lr_at(step, self.steps, self.peak_lr, self.warmup)
 
 
 def accumulate_gradients(model: nn.Module, batches: list[Batch],
