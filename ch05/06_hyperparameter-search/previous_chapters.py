@@ -391,6 +391,21 @@ class FeedForward(nn.Module):
         return self.layers(x)
 
 
+def init_like_gpt2(model: nn.Module, n_layers: int) -> None:
+    """Draw start values as GPT-2 did; what adds to the stream is smaller.
+
+    Source: Radford et al. 2019, section 2.3, and their published code.
+    """
+    smaller = 0.02 / (2 * n_layers)**0.5
+    for name, p in model.named_parameters():
+        if name.endswith(("out_proj.weight", "layers.2.weight")):
+            nn.init.normal_(p, std=smaller)
+        elif p.ndim == 2:
+            nn.init.normal_(p, std=0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(p)
+
+
 class KVCache:
     """Keys and values of the tokens read so far, for every block.
 
@@ -452,7 +467,7 @@ class MultiHeadAttention(nn.Module):
                 layer: int = 0) -> Tensor:
         q, k, v = (split_heads(part, self.num_heads)    # (B, H, T, D)
                    for part in self.qkv(x).chunk(3, dim=-1))
-        if cache is not None:
+        if cache is not None:                           # new
             k, v = cache.store(layer, k, v)             # (B, H, S, D)
         y = attend(q, k, v, self.dropout if self.training else 0.0)
         return self.out_proj(merge_heads(y))            # (B, T, C)
@@ -504,29 +519,22 @@ class GPTModel(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Start as GPT-2 did; what adds to the shortcut starts smaller."""
-        smaller = 0.02 / (2 * self.cfg["n_layers"])**0.5
-        for name, p in self.named_parameters():
-            if name.endswith(("out_proj.weight", "layers.2.weight")):
-                nn.init.normal_(p, std=smaller)
-            elif p.ndim == 2:
-                nn.init.normal_(p, std=0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(p)
+        """Start as GPT-2 did; what adds to the stream starts smaller."""
+        init_like_gpt2(self, self.cfg["n_layers"])
 
     def forward(self, ids: Tensor, cache: KVCache | None = None,
                 last_only: bool = False) -> Tensor:
-        start = cache.length if cache is not None else 0
+        start = cache.length if cache is not None else 0        # new
         places = self.pos_emb.weight[start:start + ids.shape[-1]]
         require(ids.ndim == 2 and len(places) == ids.shape[1],
                 f"ids {tuple(ids.shape)} from position {start} on: not (B, T)"
                 f" within context_length={self.cfg['context_length']}")
         x = self.drop_emb(self.tok_emb(ids) + places)   # (B, T, C)
         for layer, block in enumerate(self.trf_blocks):
-            x = block(x, cache, layer)
-        if cache is not None:
+            x = block(x, cache, layer)                  # new: cache, layer
+        if cache is not None:                           # new
             cache.length += ids.shape[1]
-        if last_only:
+        if last_only:                                   # new
             x = x[:, -1:]                               # (B, 1, C)
         return self.out_head(self.final_norm(x))        # (B, T, V)
 

@@ -45,9 +45,11 @@ def explain(why: Exception) -> str:
 
 def exercise_report() -> None:
     """Print how far you are, and which exercise comes next."""
-    done = [number for number, solved in EXERCISES.items() if solved]
-    left = [number for number, solved in EXERCISES.items() if not solved]
-    bar = "".join("●" if solved else "○" for solved in EXERCISES.values())
-    print(f"{bar}  {len(done)} of {len(EXERCISES)} solved")
+    numbers = sorted(
+        EXERCISES, key=lambda number: [int(n) for n in number.split(".")]
+    )
+    left = [number for number in numbers if not EXERCISES[number]]
+    bar = "".join("●" if EXERCISES[number] else "○" for number in numbers)
+    print(f"{bar}  {len(numbers) - len(left)} of {len(numbers)} solved")
     if left:
         print(f"next: Exercise {left[0]}")

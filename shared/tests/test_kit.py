@@ -42,7 +42,11 @@ def test_exercise_reports_and_never_raises(capsys):
     assert "not yet - your code stopped with KeyError: 'x' (line" in three
     assert "in answer" in three
     assert "not yet - the check stopped with TypeError" in four
-    assert rest == ["Exercise 5: solved", "Solved: 5", "Open: 1, 2, 3, 4"]
+    assert rest == [
+        "Exercise 5: solved",
+        "○○○○●  1 of 5 solved",
+        "next: Exercise 1",
+    ]
 
 
 @pytest.mark.parametrize(
