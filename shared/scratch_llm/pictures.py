@@ -214,7 +214,8 @@ def draw_tokens(
     tall = 0.52 if under else 0.36  # inches a line takes
     if ax is None:
         wide = width * LETTER
-        figure, ax = plt.subplots(figsize=(wide, tall * len(lines) + 0.1))
+        height = tall * len(lines) + (0.38 if title else 0.1)
+        figure, ax = plt.subplots(figsize=(wide, height))
     scale, paint = Normalize(0, high), shade_map("error")
     if shades is not None:
         scale.vmax = high or max(shades)
