@@ -3,9 +3,11 @@
 #            and ch04/01_main-chapter-code/ch04.ipynb
 # Do not edit. Change the notebook and run: python shared/export.py
 
+import base64
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import tiktoken
 import torch
@@ -16,6 +18,15 @@ from torch import Tensor, nn
 
 # ---- ch02: text_data ----
 
+END_OF_TEXT = "<|endoftext|>"
+
+GPT2_PATTERN = (
+    r"'s|'t|'re|'ve|'m|'ll|'d"     # English endings
+    r"| ?\p{L}+| ?\p{N}+"          # letters, digits, with one space before
+    r"| ?[^\s\p{L}\p{N}]+"         # anything else that is not space
+    r"|\s+(?!\S)|\s+"              # space; its last goes to the next word
+)
+
 
 def gpt2_encoding() -> tiktoken.Encoding:
     """GPT-2's tokenizer, also where tiktoken's own download is blocked.
@@ -24,6 +35,24 @@ def gpt2_encoding() -> tiktoken.Encoding:
     """
     bring_vocabulary()
     return tiktoken.get_encoding("gpt2")
+
+
+def read_ranks(path: str | Path) -> dict[bytes, int]:
+    """Read tiktoken's format; ValueError if the file is something else."""
+    lines = Path(path).read_bytes().splitlines()
+    try:
+        return {base64.b64decode(token, validate=True): int(rank)
+                for token, rank in map(bytes.split, lines)}
+    except ValueError as why:
+        raise ValueError(f"{path} is no file of ranks: {why}") from None
+
+
+def load_encoding(path: str | Path) -> tiktoken.Encoding:
+    """A saved vocabulary run by tiktoken; END_OF_TEXT follows the ranks."""
+    ranks = read_ranks(path)
+    return tiktoken.Encoding(
+        Path(path).stem, pat_str=GPT2_PATTERN, mergeable_ranks=ranks,
+        special_tokens={END_OF_TEXT: len(ranks)})
 
 
 # ---- ch03: attention ----

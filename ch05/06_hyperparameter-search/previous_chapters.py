@@ -23,7 +23,7 @@ import regex
 import tiktoken
 import torch
 import torch.nn.functional as F
-from scratch_llm.fast import attention
+from scratch_llm.fast import all_cores, attention
 from torch import Tensor, nn
 
 # ---- ch02: text_data ----
@@ -406,6 +406,31 @@ def init_like_gpt2(model: nn.Module, n_layers: int) -> None:
             nn.init.zeros_(p)
 
 
+def next_token_probs(logits: Tensor, temperature: float = 1.0,
+                     top_k: int | None = None,
+                     top_p: float | None = None) -> Tensor:
+    """Probabilities to draw from: temperature, then top-k, then top-p.
+
+    (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
+    Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
+    """
+    require(0 <= temperature < math.inf, f"temperature={temperature} < 0")
+    require(top_k is None or top_k >= 1, f"top_k={top_k} keeps no token")
+    require(top_p is None or 0 < top_p <= 1, f"top_p={top_p}: not in (0, 1]")
+    if temperature == 0:
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+    logits = logits.float() / temperature
+    if top_k is not None:
+        kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    probs = logits.softmax(-1)
+    if top_p is not None and top_p < 1:
+        ranked, order = probs.sort(descending=True)
+        before = ranked.cumsum(-1) - ranked             # mass of the better
+        probs = probs.scatter(-1, order, ranked * (before < top_p))
+    return probs / probs.sum(-1, keepdim=True)
+
+
 class KVCache:
     """Keys and values of the tokens read so far, for every block.
 
@@ -564,6 +589,62 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+def generate_tokens(
+        model: nn.Module, ids: Tensor, max_new_tokens: int,
+        temperature: float = 0.0, top_k: int | None = None,
+        top_p: float | None = None, stop_id: int | None = None,
+        use_cache: bool = True, generator: torch.Generator | None = None
+        ) -> Iterator[Tensor]:
+    """Write on from ids (B, T): an iterator over new tokens (B, 1).
+
+    A row that has written stop_id is filled with it; when all rows have,
+    the writing ends. Raises ValueError. The model's mode is kept.
+    """
+    V, most = model.cfg["vocab_size"], model.cfg["context_length"]
+    require(ids.ndim == 2 and ids.numel() and 0 <= ids.min() <= ids.max() < V,
+            f"ids {tuple(ids.shape)}: not (B, T) numbers from 0 to {V - 1}")
+    require(max_new_tokens >= 0, f"max_new_tokens={max_new_tokens}: not >= 0")
+    next_token_probs(torch.ones(1), temperature, top_k, top_p)  # can it?
+
+    def write(ids: Tensor) -> Iterator[Tensor]:
+        room = min(most, ids.shape[1] + max_new_tokens)
+        cache = model.new_cache(len(ids), room) if use_cache else None
+        done = torch.zeros_like(ids[:, :1], dtype=torch.bool)  # (B, 1)
+        with eval_mode(model), all_cores(model):
+            for _ in range(max_new_tokens):
+                window = ids[:, -most:]
+                if use_cache:
+                    if cache.length == most:                # the window slides
+                        cache.reset()
+                    window = window[:, cache.length:]       # what is new
+                with torch.inference_mode():
+                    logits = model(window, cache, last_only=True)[:, -1]
+                if temperature == 0:
+                    new = logits.argmax(-1, keepdim=True)   # (B, 1)
+                else:
+                    probs = next_token_probs(logits, temperature, top_k, top_p)
+                    new = probs.multinomial(1, generator=generator)
+                if stop_id is not None:
+                    new = new.masked_fill(done, stop_id)
+                    done = done | (new == stop_id)
+                yield new
+                if done.all():
+                    break
+                ids = torch.cat([ids, new], dim=1)          # (B, T + 1)
+
+    return write(ids)
+
+
+def generate(model: nn.Module, ids: Tensor, max_new_tokens: int,
+             **how: object) -> Tensor:
+    """All at once what generate_tokens streams: (B, T) -> (B, T + n).
+
+    how: temperature and the rest, as for generate_tokens.
+    """
+    new = generate_tokens(model, ids, max_new_tokens, **how)
+    return torch.cat([ids, *new], dim=1)
 
 
 # ---- ch05: pretraining ----
