@@ -47,7 +47,7 @@ else.
 | floor | {floor:.4f} nats per token, the entropy of the world |
 | val loss / floor | {ratio:.4f} |
 | valid stories | {valid_stories:.3f} of {samples} sampled at temperature 1 |
-| calibrated by | {calibrated_by:g} (section 5.7 of the lesson) |
+| calibrated by | {calibrated_by:g} (section 5.12 of the lesson) |
 | time | {seconds:.0f} s, in {precision} |
 | made with | torch {torch} |
 

@@ -25,6 +25,7 @@ import tiktoken
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scratch_llm import gpt2_vocabulary
 
 HERE = Path(__file__).resolve().parent
 EOT = "<|endoftext|>"
@@ -328,7 +329,7 @@ def test_vocab_size_is_exact_or_too_small_or_stops():
 
 
 def test_training_touches_little():
-    """The promise of section 2.5, as a number of repaired pieces."""
+    """The promise of section 2.16, as a number of repaired pieces."""
     table = text_data.PairTable([STORY])
     touched = 0
     for token in map(chr, range(256, 756)):
@@ -450,7 +451,7 @@ def test_a_dead_network_gives_one_clear_line(no_network):
 def test_the_wheel_is_enough_but_only_the_true_one(
     gpt2, no_network, monkeypatch, tampered
 ):
-    monkeypatch.setattr(text_data, "run_python", faster())
+    monkeypatch.setattr(gpt2_vocabulary, "run_python", faster())
     files = {name: path.read_bytes() for name, path in REAL_CACHE.items()}
     if tampered:
         files["vocab.bpe"] += b"x y\n"
@@ -463,13 +464,15 @@ def test_the_wheel_is_enough_but_only_the_true_one(
             text_data.gpt2_encoding()
         return
     assert text_data.gpt2_encoding().encode(STORY) == gpt2.encode(STORY)
-    names = {text_data.cached_path(n).name for n in text_data.GPT2_FILES}
+    names = {
+        gpt2_vocabulary.cached_path(n).name for n in gpt2_vocabulary.GPT2_FILES
+    }
     assert {p.name for p in (no_network / "cache").iterdir()} == names
 
 
 def faster():
     """run_python, but the blob store is given up at once."""
-    usual_one = text_data.run_python
+    usual_one = gpt2_vocabulary.run_python
 
     def run(*arguments, seconds):
         if arguments[0] == "-m":
@@ -484,8 +487,8 @@ REAL_CACHE: dict[str, Path] = {}
 @pytest.fixture(scope="module", autouse=True)
 def remember_the_cache(gpt2):
     """Where the true files are, before a test points elsewhere."""
-    for name in text_data.GPT2_FILES:
-        REAL_CACHE[name] = text_data.cached_path(name)
+    for name in gpt2_vocabulary.GPT2_FILES:
+        REAL_CACHE[name] = gpt2_vocabulary.cached_path(name)
 
 
 def write_wheel(folder: Path, files: dict[str, bytes]) -> None:
@@ -508,12 +511,12 @@ def write_wheel(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def test_a_spoilt_cache_is_not_trusted(no_network, monkeypatch):
-    monkeypatch.setattr(text_data, "run_python", faster())
+    monkeypatch.setattr(gpt2_vocabulary, "run_python", faster())
     (no_network / "cache").mkdir()
-    for name in text_data.GPT2_FILES:
-        shutil.copy(REAL_CACHE[name], text_data.cached_path(name))
+    for name in gpt2_vocabulary.GPT2_FILES:
+        shutil.copy(REAL_CACHE[name], gpt2_vocabulary.cached_path(name))
     assert text_data.gpt2_encoding().n_vocab == 50257
-    text_data.cached_path("vocab.bpe").write_bytes(b"spoilt")
+    gpt2_vocabulary.cached_path("vocab.bpe").write_bytes(b"spoilt")
     with pytest.raises(ConnectionError):
         text_data.gpt2_encoding()
 

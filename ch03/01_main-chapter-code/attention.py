@@ -1,29 +1,9 @@
 # GENERATED from ch03/01_main-chapter-code/ch03.ipynb
 # Do not edit. Change the notebook and run: python shared/export.py
 
-import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
-from scratch_llm.style import COLOURS
 from torch import Tensor, nn
-
-
-def draw_attention(ax: Axes, weights: Tensor, tokens: list[str],
-                   title: str = "", top: float = 1.0) -> None:
-    """Draw an attention map: one row per reader, one column per token read.
-
-    weights (T, T); 0 to top is white to dark blue, exactly 0 is grey.
-    """
-    shown = weights.detach().cpu().float()          # (T, T)
-    shown = shown.masked_fill(shown == 0, torch.nan).numpy()
-    colours = plt.get_cmap("Blues").with_extremes(bad=COLOURS["masked"])
-    ax.imshow(shown, vmin=0, vmax=top, cmap=colours)
-    ax.set_xticks(range(len(tokens)), tokens, rotation=90)
-    ax.set_yticks(range(len(tokens)), tokens)
-    ax.set_title(title)
-    ax.set_xlabel("key: what is read", color=COLOURS["key"])
-    ax.set_ylabel("query: who reads", color=COLOURS["query"])
 
 
 def causal_weights(q: Tensor, k: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def new_parser() -> ShortParser:
         "--init",
         choices=["copying", "gpt2"],
         default="copying",
-        help="how the weights start (section 5.5)",
+        help="how the weights start (section 5.7)",
     )
     p.add_argument(
         "--precision",

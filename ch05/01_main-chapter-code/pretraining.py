@@ -94,6 +94,15 @@ def evaluate(model: nn.Module, batches: list[Batch],
     return total / n_targets
 
 
+def own_tokenizer(texts: Iterable[str], vocab_size: int
+                  ) -> tiktoken.Encoding:
+    """Our BPE trained on texts, saved, and run by tiktoken."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.tiktoken")
+        train_bpe(texts, vocab_size).save(path)
+        return load_encoding(path)
+
+
 def story_rows(texts: Iterable[str], tokenizer: Tokenizer) -> list[list[int]]:
     """One row of ids per whole text, with <|endoftext|> at both ends.
 
@@ -135,35 +144,16 @@ def bucket_batches(rows: list[list[int]], batch_size: int,
     return [batches[i] for i in order]
 
 
-def own_tokenizer(texts: Iterable[str], vocab_size: int
-                  ) -> tiktoken.Encoding:
-    """Our BPE trained on texts, saved, and run by tiktoken."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "tokenizer.tiktoken")
-        train_bpe(texts, vocab_size).save(path)
-        return load_encoding(path)
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Matrices decay; biases, scales and shifts do not."""
-    params = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in params if p.dim() >= 2],
-         "weight_decay": weight_decay},
-        {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
-    ]
-
-
-def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
-                   betas: tuple[float, float] = (0.9, 0.98)
-                   ) -> torch.optim.AdamW:
-    """AdamW with decoupled decay, in one fused kernel where there is one.
-
-    The rate is set step by step. Source: Loshchilov and Hutter 2019, alg. 2.
-    """
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
-                             betas=betas, fused=fused)
+def story_batches(world: Any, tokenizer: Tokenizer, batch_size: int,
+                  seed: int, pool: int = 2048) -> Iterator[Batch]:
+    """Endless batches of stories (from world.corpus), none told twice."""
+    generator = torch.Generator().manual_seed(seed)
+    for k in itertools.count(1):
+        stories = world.corpus(pool, "train", seed=10_000 * seed + k)
+        rows = story_rows([s.text for s in stories], tokenizer)
+        for i in range(0, pool, 12 * batch_size):
+            part = rows[i:i + 12 * batch_size]
+            yield from bucket_batches(part, batch_size, generator)
 
 
 def lr_at(step: int, steps: int, peak_lr: float, warmup: int) -> float:
@@ -189,6 +179,28 @@ class Schedule:
         return lr_at(step, self.steps, self.peak_lr, self.warmup)
 
 
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Matrices decay; biases, scales and shifts do not."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in params if p.dim() >= 2],
+         "weight_decay": weight_decay},
+        {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
+                   betas: tuple[float, float] = (0.9, 0.98)
+                   ) -> torch.optim.AdamW:
+    """AdamW with decoupled decay, in one fused kernel where there is one.
+
+    The rate is set step by step. Source: Loshchilov and Hutter 2019, alg. 2.
+    """
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
+                             betas=betas, fused=fused)
+
+
 def accumulate_gradients(model: nn.Module, batches: list[Batch],
                          precision: str = "fp32") -> tuple[float, int]:
     """Add to .grad what one large batch would add; loss and targets.
@@ -204,45 +216,6 @@ def accumulate_gradients(model: nn.Module, batches: list[Batch],
         part.backward()
         loss += part.item()
     return loss, n_targets
-
-
-def pick_precision(device: torch.device, wanted: str = "auto") -> str:
-    """fp32 or bf16; auto takes bf16 where its products are much faster."""
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16" if native else "fp32"
-    if device.type == "mps":
-        return "fp32"
-    fp32, bf16 = (matmul_speed(device, dtype)
-                  for dtype in (torch.float32, torch.bfloat16))
-    return "bf16" if bf16 > 1.3 * fp32 else "fp32"
-
-
-def matmul_speed(device: torch.device, dtype: torch.dtype,
-                 size: int = 512) -> float:
-    """The best rate of a square matrix product here, in FLOP/s."""
-    a = torch.randn(size, size, device=device).to(dtype)
-    times = timeit.repeat(lambda: (a @ a)[0, 0].item(),  # waits for the device
-                          number=1, repeat=9)
-    return 2 * size**3 / min(times)
-
-
-def plot_losses(history: list[dict], floor: float | None = None) -> Any:
-    """Loss against tokens seen, and the floor if there is one."""
-    _, ax = plt.subplots()
-    for key, mark in (("train", "-"), ("validation", "o-")):
-        seen = [h for h in history if h[key] is not None]
-        ax.semilogy([h["tokens"] / 1e6 for h in seen], [h[key] for h in seen],
-                    mark, color=COLOURS[key], label=key, lw=1)
-    if floor is not None:
-        ax.axhline(floor, ls="--", color=COLOURS["ink"], label="floor")
-    ax.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)")
-    ax.yaxis.set(minor_locator=plt.LogLocator(subs=(2, 3, 5)),
-                 minor_formatter="{x:g}")
-    ax.legend()
-    return ax
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer,
@@ -314,18 +287,6 @@ class Task:
         return " " if self.parse else ""
 
 
-def story_batches(world: Any, tokenizer: Tokenizer, batch_size: int,
-                  seed: int, pool: int = 2048) -> Iterator[Batch]:
-    """Endless batches of stories (from world.corpus), none told twice."""
-    generator = torch.Generator().manual_seed(seed)
-    for k in itertools.count(1):
-        stories = world.corpus(pool, "train", seed=10_000 * seed + k)
-        rows = story_rows([s.text for s in stories], tokenizer)
-        for i in range(0, pool, 12 * batch_size):
-            part = rows[i:i + 12 * batch_size]
-            yield from bucket_batches(part, batch_size, generator)
-
-
 def train_task(model: nn.Module, task: Task, schedule: Schedule,
                every: int = 200, weight_decay: float = 0.1,
                **how: Any) -> Iterator[dict]:
@@ -364,11 +325,121 @@ def judge_texts(texts: list[str], parse: Callable) -> tuple[float, Counter]:
     return 1 - reasons.total() / len(texts), reasons
 
 
-def flops_per_token(cfg: dict, length: int) -> float:
-    """Operations of a training step. Source: Kaplan et al. 2020, 2.1."""
-    C, L = cfg["emb_dim"], cfg["n_layers"]
-    weights = 12 * L * C**2 + cfg["vocab_size"] * C
-    return 6 * (weights + L * length * C)
+def pick_tokenizer(name: str, texts: Iterable[str], vocab_size: int
+                   ) -> tiktoken.Encoding:
+    """`own`: trained on these texts; `gpt2`: OpenAI's; or a saved file."""
+    if name.endswith(".tiktoken"):
+        return load_encoding(name)
+    return (gpt2_encoding() if name == "gpt2"
+            else own_tokenizer(texts, vocab_size))
+
+
+def story_task(world: Any, tokenizer: str = "own", vocab_size: int = 2048,
+               batch_size: int = 8, context_length: int = 256,
+               seed: int = 123, held_out: int = 500) -> Task:
+    """The story world as a task, with its exact floor and its judge."""
+    texts = [s.text for s in world.corpus(4000, "train", seed=10_000 * seed)]
+    encoding = pick_tokenizer(tokenizer, texts, vocab_size)
+    stories = world.corpus(held_out, "validation")
+    rows = story_rows([s.text for s in stories], encoding)
+    longest = max(map(len, rows + story_rows(texts, encoding)))
+    if longest > context_length:
+        raise ValueError(f"a story of {longest} tokens does not fit into a "
+                         f"context of {context_length}: give a larger one")
+    validation = bucket_batches(rows, 32)
+    return Task("storyteller", encoding,
+                story_batches(world, encoding, batch_size, seed), validation,
+                sum(s.nll for s in stories) / count_targets(validation),
+                world.parse)
+
+
+def hold_out(text: str, most: int = 200_000) -> tuple[str, str]:
+    """A text in two: to train on, and its last tenth, which is held out."""
+    cut = len(text) - min(len(text) // 10, most)
+    return text[:cut], text[cut:]
+
+
+def window_batches(ids: list[int], context_length: int, batch_size: int,
+                   seed: int) -> Iterator[Batch]:
+    """Endless batches (B, T) of windows, which each epoch cuts elsewhere.
+
+    The last batch of an epoch may be smaller.
+    """
+    T = context_length
+    for epoch in itertools.count():
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        shift = torch.randint(min(T, len(ids) - T), (), generator=generator)
+        windows = GPTDataset(ids[shift:], T, T)
+        order = torch.randperm(len(windows), generator=generator)
+        for chosen in order.split(batch_size):
+            inputs, targets = zip(*(windows[i] for i in chosen.tolist()),
+                                  strict=True)
+            yield torch.stack(inputs), torch.stack(targets)
+
+
+def overlapping_batches(ids: list[int], context_length: int,
+                        batch_size: int = 16) -> list[Batch]:
+    """Windows half a context apart, to measure with: each target once.
+
+    All but those of the first window are graded with half a context or more
+    before them.
+    """
+    T, step = context_length, context_length // 2
+    rows = [ids[i:i + T + 1]
+            for i in range(0, max(1, len(ids) - 1 - T + step), step)]
+    batches = [pad_batch(rows[i:i + batch_size])
+               for i in range(0, len(rows), batch_size)]
+    for i, (_, targets) in enumerate(batches):
+        seen = targets[1 if i == 0 else 0:, :T - step]
+        seen.fill_(IGNORE)
+    return batches
+
+
+def text_task(text: str, name: str = "text", tokenizer: str = "own",
+              vocab_size: int = 2048, batch_size: int = 8,
+              context_length: int = 256, seed: int = 123) -> Task:
+    """Any text: windows of it, and what two compressors make of the rest.
+
+    ValueError if one of the two parts is shorter than the context.
+    """
+    T, parts = context_length, hold_out(text)
+    encoding = pick_tokenizer(tokenizer, parts[:1], vocab_size)
+    ids, rest = ([encoding.eot_token, *encoding.encode_ordinary(part)]
+                 for part in parts)
+    if min(len(ids), len(rest)) <= T + 1:
+        raise ValueError(f"the text is shorter than the context: {len(ids)} "
+                         f"tokens to train on and {len(rest)} held out, but "
+                         f"both need {T + 2}; give a longer text or a "
+                         "smaller --context-length")
+    return Task(name, encoding,
+                window_batches(ids, T, batch_size, seed),
+                overlapping_batches(rest, T),
+                rivals=compressed_bits_per_byte(*map(str.encode, parts)),
+                epoch=math.ceil(len(ids) / T / batch_size))
+
+
+def new_model(vocab_size: int, layers: int = 2, heads: int = 4,
+              width: int = 256, context_length: int = 256,
+              dropout: float = 0.0, init: str = "copying", seed: int = 123
+              ) -> GPTModel:
+    """A fresh model of this shape; init: copying (section 5.7) or gpt2."""
+    torch.manual_seed(seed)
+    model = GPTModel({
+        "vocab_size": vocab_size, "emb_dim": width, "n_layers": layers,
+        "context_length": context_length, "n_heads": heads,
+        "drop_rate": dropout, "qkv_bias": False, "tie_weights": True})
+    return init_copying(model) if init == "copying" else model
+
+
+def bits_per_byte(loss: float, task: Task) -> float:
+    """A loss in nats per token as bits per byte of the validation text."""
+    tokenizer = task.tokenizer
+    sizes = [len(tokenizer.decode_single_token_bytes(i))
+             for i in range(tokenizer.eot_token)] + [0]    # <|endoftext|>
+    table = torch.tensor(sizes)
+    n_bytes = sum(int(table[t[t != IGNORE]].sum())
+                  for _, t in task.validation)
+    return loss * count_targets(task.validation) / math.log(2) / n_bytes
 
 
 def diversity(texts: list[str]) -> float:
@@ -394,6 +465,156 @@ def calibrate(model: nn.Module, batches: list[Batch],
     model.scale_logits(1 / min(losses, key=losses.get))
     n_targets = count_targets(batches)
     return {t: total / n_targets for t, total in losses.items()}
+
+
+def flops_per_token(cfg: dict, length: int) -> float:
+    """Operations of a training step. Source: Kaplan et al. 2020, 2.1."""
+    C, L = cfg["emb_dim"], cfg["n_layers"]
+    weights = 12 * L * C**2 + cfg["vocab_size"] * C
+    return 6 * (weights + L * length * C)
+
+
+def matmul_speed(device: torch.device, dtype: torch.dtype,
+                 size: int = 512) -> float:
+    """The best rate of a square matrix product here, in FLOP/s."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    times = timeit.repeat(lambda: (a @ a)[0, 0].item(),  # waits for the device
+                          number=1, repeat=9)
+    return 2 * size**3 / min(times)
+
+
+def pick_precision(device: torch.device, wanted: str = "auto") -> str:
+    """fp32 or bf16; auto takes bf16 where its products are much faster."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if native else "fp32"
+    if device.type == "mps":
+        return "fp32"
+    fp32, bf16 = (matmul_speed(device, dtype)
+                  for dtype in (torch.float32, torch.bfloat16))
+    return "bf16" if bf16 > 1.3 * fp32 else "fp32"
+
+
+def plot_losses(history: list[dict], floor: float | None = None) -> Any:
+    """Loss against tokens seen, and the floor if there is one."""
+    _, ax = plt.subplots()
+    for key, mark in (("train", "-"), ("validation", "o-")):
+        seen = [h for h in history if h[key] is not None]
+        ax.semilogy([h["tokens"] / 1e6 for h in seen], [h[key] for h in seen],
+                    mark, color=COLOURS[key], label=key, lw=1)
+    if floor is not None:
+        ax.axhline(floor, ls="--", color=COLOURS["ink"], label="floor")
+    ax.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)")
+    ax.yaxis.set(minor_locator=plt.LogLocator(subs=(2, 3, 5)),
+                 minor_formatter="{x:g}")
+    ax.legend()
+    return ax
+
+
+def run_metrics(model: nn.Module, task: Task, history: list[dict],
+                precision: str, seed: int) -> dict:
+    """What a run has reached, ready for metrics.json.
+
+    Losses in nats per token, speeds in tokens/s and GFLOP/s; floor and
+    ratio are None for a text whose floor nobody knows.
+    """
+    device = next(model.parameters()).device
+    last = history[-1] if history else {"tokens": 0, "seconds": 0.0}
+    known = [h["validation"] for h in history if h["validation"]]
+    speed = last["tokens"] / max(last["seconds"], 1e-9)
+    length = sum(t.shape[1] for _, t in task.validation)
+    length /= len(task.validation)
+    work = speed * flops_per_token(model.cfg, length) / 1e9
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    peak = matmul_speed(device, dtype or torch.float32) / 1e9
+    return {"val_loss": known[-1] if known else None, "floor": task.floor,
+            "tokens_seen": last["tokens"], "tokens_per_second": speed,
+            "seconds": last["seconds"], "steps": len(history),
+            "parameters": count_parameters(model), "config": model.cfg,
+            "seed": seed, "precision": precision, "device": str(device),
+            "threads": torch.get_num_threads(), "gflops": work,
+            "peak_gflops": peak, "utilisation": work / peak,
+            "hardware": hardware(device), "torch": torch.__version__}
+
+
+def judge_run(folder: Path, model: nn.Module, task: Task, metrics: dict,
+              n: int) -> None:
+    """Final loss in fp32, n samples in samples.txt, their validity.
+
+    Stories are calibrated on new ones first, which counts as training time.
+    """
+    n = n if task.parse else min(n, 10)
+    say(f"trained; now writing {n} samples ...")
+    if task.floor is not None:
+        began, fresh = time.perf_counter(), []
+        while sum(len(inputs) for inputs, _ in fresh) < 600:
+            fresh.append(next(task.batches))
+        losses = calibrate(model, fresh,
+                           [0.84, 0.88, 0.92, 0.96, 1.0, 1.04, 1.08])
+        metrics["calibrated_by"] = min(losses, key=losses.get)
+        metrics["seconds"] += time.perf_counter() - began
+        save_model(folder / "model.safetensors", model, task.prefix)
+    metrics["val_loss"] = evaluate(model, task.validation)
+    room = model.cfg["context_length"] - 1         # <|endoftext|> comes first
+    texts = sample_texts(model, task.tokenizer, n, metrics["seed"],
+                         max_new_tokens=room)
+    (folder / "samples.txt").write_text(
+        marked_samples(texts, task.parse), "utf-8", newline="\n")
+    if task.parse is not None:
+        valid, reasons = judge_texts(texts, task.parse)
+        metrics |= {"valid_stories": valid,
+                    "broken": dict(reasons.most_common())}
+
+
+def record_run(folder: Path, task: Task, metrics: dict,
+               history: list[dict]) -> None:
+    """metrics.json and loss.png of a run, as far as it has come."""
+    loss, floor = metrics["val_loss"], task.floor
+    metrics |= {"ratio": loss / floor if floor and loss else None,
+                "bits_per_byte": bits_per_byte(loss, task) if loss else None}
+    metrics |= {f"{name}_bits_per_byte": bits
+                for name, bits in (task.rivals or {}).items()}
+    save_metrics(folder, metrics, history)
+    if history:
+        with plt.style.context("scratch_llm.scratch"):
+            figure = plot_losses(history, floor).figure
+        with atomic(folder / "loss.png") as temporary:
+            figure.savefig(temporary, format="png")
+        plt.close(figure)
+
+
+def finish_run(folder: Path, model: nn.Module, task: Task,
+               history: list[dict], precision: str, options: dict,
+               stopped: str = "") -> int:
+    """Save all of a run, judge it unless it was stopped; the exit code.
+
+    model.safetensors is there already if a step was evaluated. 0, or 130
+    after Ctrl-C, or 1 if training broke down.
+    """
+    path = folder / "model.safetensors"
+    metrics = run_metrics(model, task, history, precision, options["seed"])
+    metrics |= {"interrupted": bool(stopped), "stopped": stopped,
+                "valid_stories": None, "options": options}
+    seen = {h["validation"]: h["step"] for h in history if h["validation"]}
+    best = min(seen, default=None)
+    if not path.exists() or task.floor is not None and (
+            stopped in ("", "interrupted")):
+        save_model(path, model, task.prefix)
+    elif best is not None:
+        metrics |= {"best_step": seen[best], "val_loss": best,
+                    "last_val_loss": metrics["val_loss"]}
+        safetensors.torch.load_model(model, path)
+    record_run(folder, task, metrics, history)
+    if not stopped:
+        try:
+            judge_run(folder, model, task, metrics, options["samples"])
+        except KeyboardInterrupt:
+            metrics |= {"interrupted": True, "stopped": "interrupted"}
+        record_run(folder, task, metrics, history)
+    say(closing_line(folder, metrics))
+    return {"": 0, "interrupted": 130}.get(metrics["stopped"], 1)
 
 
 def save_model(path: str | Path, model: nn.Module, prefix: str = "") -> None:
@@ -545,224 +766,3 @@ def generate_text(model: nn.Module, tokenizer: tiktoken.Encoding,
     return prompt + "".join(stream_text(model, tokenizer, prompt,
                                         max_new_tokens, generator=generator,
                                         **how))
-
-
-def pick_tokenizer(name: str, texts: Iterable[str], vocab_size: int
-                   ) -> tiktoken.Encoding:
-    """`own`: trained on these texts; `gpt2`: OpenAI's; or a saved file."""
-    if name.endswith(".tiktoken"):
-        return load_encoding(name)
-    return (gpt2_encoding() if name == "gpt2"
-            else own_tokenizer(texts, vocab_size))
-
-
-def story_task(world: Any, tokenizer: str = "own", vocab_size: int = 2048,
-               batch_size: int = 8, context_length: int = 256,
-               seed: int = 123, held_out: int = 500) -> Task:
-    """The story world as a task, with its exact floor and its judge."""
-    texts = [s.text for s in world.corpus(4000, "train", seed=10_000 * seed)]
-    encoding = pick_tokenizer(tokenizer, texts, vocab_size)
-    stories = world.corpus(held_out, "validation")
-    rows = story_rows([s.text for s in stories], encoding)
-    longest = max(map(len, rows + story_rows(texts, encoding)))
-    if longest > context_length:
-        raise ValueError(f"a story of {longest} tokens does not fit into a "
-                         f"context of {context_length}: give a larger one")
-    validation = bucket_batches(rows, 32)
-    return Task("storyteller", encoding,
-                story_batches(world, encoding, batch_size, seed), validation,
-                sum(s.nll for s in stories) / count_targets(validation),
-                world.parse)
-
-
-def hold_out(text: str, most: int = 200_000) -> tuple[str, str]:
-    """A text in two: to train on, and its last tenth, which is held out."""
-    cut = len(text) - min(len(text) // 10, most)
-    return text[:cut], text[cut:]
-
-
-def window_batches(ids: list[int], context_length: int, batch_size: int,
-                   seed: int) -> Iterator[Batch]:
-    """Endless batches (B, T) of windows, which each epoch cuts elsewhere.
-
-    The last batch of an epoch may be smaller.
-    """
-    T = context_length
-    for epoch in itertools.count():
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        shift = torch.randint(min(T, len(ids) - T), (), generator=generator)
-        windows = GPTDataset(ids[shift:], T, T)
-        order = torch.randperm(len(windows), generator=generator)
-        for chosen in order.split(batch_size):
-            inputs, targets = zip(*(windows[i] for i in chosen.tolist()),
-                                  strict=True)
-            yield torch.stack(inputs), torch.stack(targets)
-
-
-def overlapping_batches(ids: list[int], context_length: int,
-                        batch_size: int = 16) -> list[Batch]:
-    """Windows half a context apart, to measure with: each target once.
-
-    All but those of the first window are graded with half a context or more
-    before them.
-    """
-    T, step = context_length, context_length // 2
-    rows = [ids[i:i + T + 1]
-            for i in range(0, max(1, len(ids) - 1 - T + step), step)]
-    batches = [pad_batch(rows[i:i + batch_size])
-               for i in range(0, len(rows), batch_size)]
-    for i, (_, targets) in enumerate(batches):
-        seen = targets[1 if i == 0 else 0:, :T - step]
-        seen.fill_(IGNORE)
-    return batches
-
-
-def text_task(text: str, name: str = "text", tokenizer: str = "own",
-              vocab_size: int = 2048, batch_size: int = 8,
-              context_length: int = 256, seed: int = 123) -> Task:
-    """Any text: windows of it, and what two compressors make of the rest.
-
-    ValueError if one of the two parts is shorter than the context.
-    """
-    T, parts = context_length, hold_out(text)
-    encoding = pick_tokenizer(tokenizer, parts[:1], vocab_size)
-    ids, rest = ([encoding.eot_token, *encoding.encode_ordinary(part)]
-                 for part in parts)
-    if min(len(ids), len(rest)) <= T + 1:
-        raise ValueError(f"the text is shorter than the context: {len(ids)} "
-                         f"tokens to train on and {len(rest)} held out, but "
-                         f"both need {T + 2}; give a longer text or a "
-                         "smaller --context-length")
-    return Task(name, encoding,
-                window_batches(ids, T, batch_size, seed),
-                overlapping_batches(rest, T),
-                rivals=compressed_bits_per_byte(*map(str.encode, parts)),
-                epoch=math.ceil(len(ids) / T / batch_size))
-
-
-def new_model(vocab_size: int, layers: int = 2, heads: int = 4,
-              width: int = 256, context_length: int = 256,
-              dropout: float = 0.0, init: str = "copying", seed: int = 123
-              ) -> GPTModel:
-    """A fresh model of this shape; init: copying (section 5.5) or gpt2."""
-    torch.manual_seed(seed)
-    model = GPTModel({
-        "vocab_size": vocab_size, "emb_dim": width, "n_layers": layers,
-        "context_length": context_length, "n_heads": heads,
-        "drop_rate": dropout, "qkv_bias": False, "tie_weights": True})
-    return init_copying(model) if init == "copying" else model
-
-
-def bits_per_byte(loss: float, task: Task) -> float:
-    """A loss in nats per token as bits per byte of the validation text."""
-    tokenizer = task.tokenizer
-    sizes = [len(tokenizer.decode_single_token_bytes(i))
-             for i in range(tokenizer.eot_token)] + [0]    # <|endoftext|>
-    table = torch.tensor(sizes)
-    n_bytes = sum(int(table[t[t != IGNORE]].sum())
-                  for _, t in task.validation)
-    return loss * count_targets(task.validation) / math.log(2) / n_bytes
-
-
-def run_metrics(model: nn.Module, task: Task, history: list[dict],
-                precision: str, seed: int) -> dict:
-    """What a run has reached, ready for metrics.json.
-
-    Losses in nats per token, speeds in tokens/s and GFLOP/s; floor and
-    ratio are None for a text whose floor nobody knows.
-    """
-    device = next(model.parameters()).device
-    last = history[-1] if history else {"tokens": 0, "seconds": 0.0}
-    known = [h["validation"] for h in history if h["validation"]]
-    speed = last["tokens"] / max(last["seconds"], 1e-9)
-    length = sum(t.shape[1] for _, t in task.validation)
-    length /= len(task.validation)
-    work = speed * flops_per_token(model.cfg, length) / 1e9
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    peak = matmul_speed(device, dtype or torch.float32) / 1e9
-    return {"val_loss": known[-1] if known else None, "floor": task.floor,
-            "tokens_seen": last["tokens"], "tokens_per_second": speed,
-            "seconds": last["seconds"], "steps": len(history),
-            "parameters": count_parameters(model), "config": model.cfg,
-            "seed": seed, "precision": precision, "device": str(device),
-            "threads": torch.get_num_threads(), "gflops": work,
-            "peak_gflops": peak, "utilisation": work / peak,
-            "hardware": hardware(device), "torch": torch.__version__}
-
-
-def judge_run(folder: Path, model: nn.Module, task: Task, metrics: dict,
-              n: int) -> None:
-    """Final loss in fp32, n samples in samples.txt, their validity.
-
-    Stories are calibrated on new ones first, which counts as training time.
-    """
-    n = n if task.parse else min(n, 10)
-    say(f"trained; now writing {n} samples ...")
-    if task.floor is not None:
-        began, fresh = time.perf_counter(), []
-        while sum(len(inputs) for inputs, _ in fresh) < 600:
-            fresh.append(next(task.batches))
-        losses = calibrate(model, fresh,
-                           [0.84, 0.88, 0.92, 0.96, 1.0, 1.04, 1.08])
-        metrics["calibrated_by"] = min(losses, key=losses.get)
-        metrics["seconds"] += time.perf_counter() - began
-        save_model(folder / "model.safetensors", model, task.prefix)
-    metrics["val_loss"] = evaluate(model, task.validation)
-    room = model.cfg["context_length"] - 1         # <|endoftext|> comes first
-    texts = sample_texts(model, task.tokenizer, n, metrics["seed"],
-                         max_new_tokens=room)
-    (folder / "samples.txt").write_text(
-        marked_samples(texts, task.parse), "utf-8", newline="\n")
-    if task.parse is not None:
-        valid, reasons = judge_texts(texts, task.parse)
-        metrics |= {"valid_stories": valid,
-                    "broken": dict(reasons.most_common())}
-
-
-def record_run(folder: Path, task: Task, metrics: dict,
-               history: list[dict]) -> None:
-    """metrics.json and loss.png of a run, as far as it has come."""
-    loss, floor = metrics["val_loss"], task.floor
-    metrics |= {"ratio": loss / floor if floor and loss else None,
-                "bits_per_byte": bits_per_byte(loss, task) if loss else None}
-    metrics |= {f"{name}_bits_per_byte": bits
-                for name, bits in (task.rivals or {}).items()}
-    save_metrics(folder, metrics, history)
-    if history:
-        with plt.style.context("scratch_llm.scratch"):
-            figure = plot_losses(history, floor).figure
-        with atomic(folder / "loss.png") as temporary:
-            figure.savefig(temporary, format="png")
-        plt.close(figure)
-
-
-def finish_run(folder: Path, model: nn.Module, task: Task,
-               history: list[dict], precision: str, options: dict,
-               stopped: str = "") -> int:
-    """Save all of a run, judge it unless it was stopped; the exit code.
-
-    model.safetensors is there already if a step was evaluated. 0, or 130
-    after Ctrl-C, or 1 if training broke down.
-    """
-    path = folder / "model.safetensors"
-    metrics = run_metrics(model, task, history, precision, options["seed"])
-    metrics |= {"interrupted": bool(stopped), "stopped": stopped,
-                "valid_stories": None, "options": options}
-    seen = {h["validation"]: h["step"] for h in history if h["validation"]}
-    best = min(seen, default=None)
-    if not path.exists() or task.floor is not None and (
-            stopped in ("", "interrupted")):
-        save_model(path, model, task.prefix)
-    elif best is not None:
-        metrics |= {"best_step": seen[best], "val_loss": best,
-                    "last_val_loss": metrics["val_loss"]}
-        safetensors.torch.load_model(model, path)
-    record_run(folder, task, metrics, history)
-    if not stopped:
-        try:
-            judge_run(folder, model, task, metrics, options["samples"])
-        except KeyboardInterrupt:
-            metrics |= {"interrupted": True, "stopped": "interrupted"}
-        record_run(folder, task, metrics, history)
-    say(closing_line(folder, metrics))
-    return {"": 0, "interrupted": 130}.get(metrics["stopped"], 1)

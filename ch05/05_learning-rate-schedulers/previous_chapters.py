@@ -54,6 +54,85 @@ def split_text(text: str | bytes) -> list[str]:
     return SPLIT.findall(text)
 
 
+def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
+    """Cut text at allowed special tokens, which are every second part."""
+    if found := sorted(token for token in refused if token in text):
+        raise ValueError(f"the text holds {found}: pass allowed_special, or "
+                         "use encode_ordinary to take it letter by letter")
+    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
+    return regex.split(f"({cut})", text) if cut else [text]
+
+
+def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
+    """The ranks themselves; ValueError if a byte or a rank is missing."""
+    if lacking := [b for b in range(256) if bytes([b]) not in ranks]:
+        raise ValueError(f"no token for the bytes {lacking}")
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise ValueError(f"{len(ranks)} ranks must be 0..{len(ranks) - 1}")
+    return ranks
+
+
+class Vocabulary:
+    """Tokens (bytes) by rank, then the special tokens."""
+
+    def __init__(self, ranks: dict[bytes, int],
+                 special_tokens: Iterable[str] = (END_OF_TEXT,)):
+        self.ranks = checked(ranks)
+        self.special = {t: i for i, t in enumerate(special_tokens, len(ranks))}
+        self.tokens = dict(enumerate(
+            [*sorted(ranks, key=ranks.get), *map(str.encode, self.special)]))
+        self.n_vocab = len(self.tokens)
+        self.eot_token = self.special.get(END_OF_TEXT)
+        self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
+
+    @classmethod
+    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
+        return cls(*args, **options)
+
+    @classmethod
+    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
+        return cls(read_ranks(path), **options)
+
+    def save(self, path: str | Path) -> None:
+        write_ranks(self.ranks, path)
+
+
+class BPETokenizer(Vocabulary):
+    """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        ids_of = self.ids_of
+        return [i for piece in split_text(text) for i in ids_of(piece)]
+
+    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
+        special = self.special.keys()
+        allowed = special if allowed_special == "all" else set(allowed_special)
+        parts = cut_special(text, special & allowed, special - allowed)
+        ids = self.encode_ordinary(parts[0])
+        for token, part in zip(parts[1::2], parts[2::2], strict=True):
+            ids += [self.special[token], *self.encode_ordinary(part)]
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        try:
+            return b"".join(self.tokens[int(i)] for i in ids)
+        except KeyError as bad:
+            raise ValueError(f"no id {bad} in 0..{self.n_vocab - 1}") from None
+
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+
+class Tokenizer(Protocol):
+    """What the course asks of a tokenizer; ids are 0 to n_vocab - 1."""
+
+    n_vocab: int
+    eot_token: int                                  # <|endoftext|>
+
+    def encode_ordinary(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
 def pairs_of(piece: str) -> list[str]:
     """The neighbouring pairs of a piece, repetitions included."""
     return [piece[i:i + 2] for i in range(len(piece) - 1)]
@@ -103,6 +182,31 @@ def merge_everywhere(table: PairTable, pair: str, token: str) -> None:
     for new in fresh:
         if token in new:
             heappush(table.heap, (-table.count[new], new))
+
+
+def train_bpe(text: str | Iterable[str], vocab_size: int, min_count: int = 2,
+              special_tokens: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
+    """Learn vocab_size tokens, bytes and special tokens included.
+
+    text: one or many. Stops early, with a smaller n_vocab, when no pair
+    occurs min_count times. Source: Sennrich 2016, algorithm 1, on bytes.
+    """
+    size = vocab_size - len(special_tokens)
+    if size < 256:
+        raise ValueError(f"vocab_size={vocab_size} has no room for 256 bytes "
+                         f"and the special tokens {list(special_tokens)}")
+    cut = "|".join(map(regex.escape, special_tokens)) or "(?!)"
+    texts = [text] if isinstance(text, str) else text
+    table = PairTable(part for t in texts for part in regex.split(cut, t))
+    tokens = [bytes([value]) for value in range(256)]
+    ranks = {token: i for i, token in enumerate(tokens)}
+    while len(tokens) < size and (pair := most_frequent(table, min_count)):
+        token = tokens[ord(pair[0])] + tokens[ord(pair[1])]
+        if token not in ranks:
+            ranks[token] = len(tokens)
+            tokens.append(token)
+        merge_everywhere(table, pair, chr(ranks[token]))
+    return BPETokenizer(ranks, special_tokens)
 
 
 NEVER, LONG = 1 << 60, 100         # no such rank; bytes of a long piece
@@ -177,110 +281,6 @@ def load_encoding(path: str | Path) -> tiktoken.Encoding:
     return tiktoken.Encoding(
         Path(path).stem, pat_str=GPT2_PATTERN, mergeable_ranks=ranks,
         special_tokens={END_OF_TEXT: len(ranks)})
-
-
-def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
-    """Cut text at allowed special tokens, which are every second part."""
-    if found := sorted(token for token in refused if token in text):
-        raise ValueError(f"the text holds {found}: pass allowed_special, or "
-                         "use encode_ordinary to take it letter by letter")
-    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
-    return regex.split(f"({cut})", text) if cut else [text]
-
-
-def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
-    """The ranks themselves; ValueError if a byte or a rank is missing."""
-    if lacking := [b for b in range(256) if bytes([b]) not in ranks]:
-        raise ValueError(f"no token for the bytes {lacking}")
-    if sorted(ranks.values()) != list(range(len(ranks))):
-        raise ValueError(f"{len(ranks)} ranks must be 0..{len(ranks) - 1}")
-    return ranks
-
-
-class Vocabulary:
-    """Tokens (bytes) by rank, then the special tokens."""
-
-    def __init__(self, ranks: dict[bytes, int],
-                 special_tokens: Iterable[str] = (END_OF_TEXT,)):
-        self.ranks = checked(ranks)
-        self.special = {t: i for i, t in enumerate(special_tokens, len(ranks))}
-        self.tokens = dict(enumerate(
-            [*sorted(ranks, key=ranks.get), *map(str.encode, self.special)]))
-        self.n_vocab = len(self.tokens)
-        self.eot_token = self.special.get(END_OF_TEXT)
-        self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
-
-    @classmethod
-    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
-        return cls(*args, **options)
-
-    @classmethod
-    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
-        return cls(read_ranks(path), **options)
-
-    def save(self, path: str | Path) -> None:
-        write_ranks(self.ranks, path)
-
-
-class Tokenizer(Protocol):
-    """What the course asks of a tokenizer; ids are 0 to n_vocab - 1."""
-
-    n_vocab: int
-    eot_token: int                                  # <|endoftext|>
-
-    def encode_ordinary(self, text: str) -> list[int]: ...
-    def decode(self, ids: Sequence[int]) -> str: ...
-
-
-class BPETokenizer(Vocabulary):
-    """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
-
-    def encode_ordinary(self, text: str | bytes) -> list[int]:
-        ids_of = self.ids_of
-        return [i for piece in split_text(text) for i in ids_of(piece)]
-
-    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
-        special = self.special.keys()
-        allowed = special if allowed_special == "all" else set(allowed_special)
-        parts = cut_special(text, special & allowed, special - allowed)
-        ids = self.encode_ordinary(parts[0])
-        for token, part in zip(parts[1::2], parts[2::2], strict=True):
-            ids += [self.special[token], *self.encode_ordinary(part)]
-        return ids
-
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        try:
-            return b"".join(self.tokens[int(i)] for i in ids)
-        except KeyError as bad:
-            raise ValueError(f"no id {bad} in 0..{self.n_vocab - 1}") from None
-
-    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
-        return self.decode_bytes(ids).decode("utf-8", errors)
-
-
-def train_bpe(text: str | Iterable[str], vocab_size: int, min_count: int = 2,
-              special_tokens: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
-    """Learn vocab_size tokens, bytes and special tokens included.
-
-    text: one or many. Stops early, with a smaller n_vocab, when no pair
-    occurs min_count times. Source: Sennrich 2016, algorithm 1, on bytes.
-    """
-    size = vocab_size - len(special_tokens)
-    if size < 256:
-        raise ValueError(f"vocab_size={vocab_size} has no room for 256 bytes "
-                         f"and the special tokens {list(special_tokens)}")
-    cut = "|".join(map(regex.escape, special_tokens)) or "(?!)"
-    texts = [text] if isinstance(text, str) else text
-    table = PairTable(part for t in texts for part in regex.split(cut, t))
-    tokens = [bytes([value]) for value in range(256)]
-    ranks = {token: i for i, token in enumerate(tokens)}
-    while len(tokens) < size and (pair := most_frequent(table, min_count)):
-        token = tokens[ord(pair[0])] + tokens[ord(pair[1])]
-        if token not in ranks:
-            ranks[token] = len(tokens)
-            tokens.append(token)
-        merge_everywhere(table, pair, chr(ranks[token]))
-    return BPETokenizer(ranks, special_tokens)
 
 
 # ---- ch03: attention ----
@@ -609,6 +609,15 @@ def evaluate(model: nn.Module, batches: list[Batch],
     return total / n_targets
 
 
+def own_tokenizer(texts: Iterable[str], vocab_size: int
+                  ) -> tiktoken.Encoding:
+    """Our BPE trained on texts, saved, and run by tiktoken."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.tiktoken")
+        train_bpe(texts, vocab_size).save(path)
+        return load_encoding(path)
+
+
 def story_rows(texts: Iterable[str], tokenizer: Tokenizer) -> list[list[int]]:
     """One row of ids per whole text, with <|endoftext|> at both ends.
 
@@ -650,13 +659,27 @@ def bucket_batches(rows: list[list[int]], batch_size: int,
     return [batches[i] for i in order]
 
 
-def own_tokenizer(texts: Iterable[str], vocab_size: int
-                  ) -> tiktoken.Encoding:
-    """Our BPE trained on texts, saved, and run by tiktoken."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "tokenizer.tiktoken")
-        train_bpe(texts, vocab_size).save(path)
-        return load_encoding(path)
+def lr_at(step: int, steps: int, peak_lr: float, warmup: int) -> float:
+    """The rate at a step (from 0): a straight rise, then half a cosine.
+
+    Source: Loshchilov and Hutter 2017, eq. 5, without restarts.
+    """
+    if step < warmup:
+        return peak_lr * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak_lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+@dataclass
+class Schedule:
+    """How many steps, and the learning rate at each."""
+
+    steps: int
+    peak_lr: float
+    warmup: int
+
+    def __call__(self, step: int) -> float:
+        return lr_at(step, self.steps, self.peak_lr, self.warmup)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -679,29 +702,6 @@ def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
                              betas=betas, fused=fused)
-
-
-def lr_at(step: int, steps: int, peak_lr: float, warmup: int) -> float:
-    """The rate at a step (from 0): a straight rise, then half a cosine.
-
-    Source: Loshchilov and Hutter 2017, eq. 5, without restarts.
-    """
-    if step < warmup:
-        return peak_lr * (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return peak_lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-@dataclass
-class Schedule:
-    """How many steps, and the learning rate at each."""
-
-    steps: int
-    peak_lr: float
-    warmup: int
-
-    def __call__(self, step: int) -> float:
-        return lr_at(step, self.steps, self.peak_lr, self.warmup)
 
 
 def accumulate_gradients(model: nn.Module, batches: list[Batch],

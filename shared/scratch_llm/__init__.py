@@ -9,6 +9,7 @@ cli          command lines whose errors are one line
 files        files that are written whole or not at all
 runs         run folders, and what is written into them
 text         text as it is shown: piece by piece, up to a stop, in tables
+gpt2_vocabulary   GPT-2's tokens, where tiktoken's download is blocked
 gpt2_files   which weights of GPT-2 there are, and where they lie
 download     brings them, and public data sets
 fast         the same numbers sooner, where PyTorch is slow on a CPU

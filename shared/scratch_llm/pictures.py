@@ -97,6 +97,50 @@ def draw_box(
     )
 
 
+def draw_row(
+    ax: Axes,
+    x: float,
+    y: float,
+    tokens: Sequence[str],
+    colours: Sequence[str | None] | None = None,
+    below: Sequence[object] | None = None,
+    width: float | None = None,
+) -> list[float]:
+    """Tokens as boxes in a line on a canvas; returns the x of their middles.
+
+    x: the left end; y: the middle. colours: one for each, None is white; soft
+    alternating ones by default. below: something short under each. width: of
+    every box in inches; by default each is as wide as its text.
+    """
+    words = [visible(token) for token in tokens]
+    notes = [""] * len(words) if below is None else [str(n) for n in below]
+    middles = []
+    for i, (word, note) in enumerate(zip(words, notes, strict=True)):
+        letters = max(len(word), 0.8 * len(note)) + 0.9
+        span = width or letters * LETTER
+        fill = colour_of(colours[i]) if colours else SOFT[i % len(SOFT)]
+        ax.add_patch(
+            FancyBboxPatch(
+                (x + 0.015, y - 0.13),
+                span - 0.03,
+                0.26,
+                fc=fill,
+                ec="#BBBBBB",
+                lw=0.6,
+                boxstyle="round,pad=0,rounding_size=0.04",
+            )
+        )
+        middles.append(x + span / 2)
+        style = {"ha": "center", "va": "center_baseline"}
+        mono = {"family": "DejaVu Sans Mono", "color": ink_on(fill)}
+        ax.text(middles[-1], y, word, fontsize=9, **style, **mono)
+        if note:
+            grey = {"fontsize": 8, "color": "#555555"}
+            ax.text(middles[-1], y - 0.22, note, **style, **grey)
+        x += span
+    return middles
+
+
 def draw_arrow(
     ax: Axes,
     start: tuple[float, float],
@@ -170,7 +214,8 @@ def draw_tokens(
     tall = 0.52 if under else 0.36  # inches a line takes
     if ax is None:
         wide = width * LETTER
-        figure, ax = plt.subplots(figsize=(wide, tall * len(lines) + 0.1))
+        height = tall * len(lines) + (0.38 if title else 0.1)
+        figure, ax = plt.subplots(figsize=(wide, height))
     scale, paint = Normalize(0, high), shade_map("error")
     if shades is not None:
         scale.vmax = high or max(shades)

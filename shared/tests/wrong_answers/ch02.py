@@ -246,3 +246,181 @@ return len(text) / len(t.encode_ordinary(text))
 # 2.7 rounds down: not 0
 t = train_bpe(train_text, size)
 return len(text) // len(t.encode_ordinary(text))
+
+# 2.8 counts words, not occurrences: as often as its word
+count = Counter(p for w in parts for p in pairwise(parts[w]))
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+return (a, b), {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
+                for w, t in parts.items()}
+
+# 2.8 first met of equals: of equals the first in the alphabet
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = max(count, key=count.get)
+return (a, b), {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
+                for w, t in parts.items()}
+
+# 2.8 changes the lists it was given: must stay
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+for t in parts.values():
+    for i in range(len(t) - 1, 0, -1):
+        if t[i - 1:i + 1] == [a, b]:
+            t[i - 1:i + 1] = [a + b]
+return (a, b), parts
+
+# 2.8 returns only the lists: two things
+return {w: list(t) for w, t in parts.items()}
+
+# 2.8 finds the pair and joins nothing: two tokens make one
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+return min(count, key=lambda pair: (-count[pair], pair)), dict(parts)
+
+# 2.8 from right to left: left to right
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+new = {}
+for word, t in parts.items():
+    t = list(t)
+    for i in range(len(t) - 1, 0, -1):
+        if t[i - 1:i + 1] == [a, b]:
+            t[i - 1:i + 1] = [a + b]
+    new[word] = t
+return (a, b), new
+
+# 2.8 forgets the words without the pair: stays in the dict
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+return (a, b), {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
+                for w, t in parts.items() if a + b in w}
+
+# 2.8 the rarest pair: is the most frequent
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=count.get)
+return (a, b), {w: list(t) for w, t in parts.items()}
+
+# 2.9 cuts at spaces: its space included
+times = Counter(text.split())
+parts = {piece: list(piece) for piece in times}
+learned = []
+while len(learned) < n_merges and any(len(p) > 1 for p in parts.values()):
+    (a, b), parts = merge_step(parts, times)
+    learned.append(a + b)
+return learned
+
+# 2.9 always merges the first lists: go on with
+times = Counter(split_text(text))
+parts = {piece: list(piece) for piece in times}
+learned = []
+for _ in range(n_merges):
+    (a, b), _ = merge_step(parts, times)
+    learned.append(a + b)
+return learned
+
+# 2.9 does not stop: ValueError
+times = Counter(split_text(text))
+parts = {piece: list(piece) for piece in times}
+learned = []
+for _ in range(n_merges):
+    (a, b), parts = merge_step(parts, times)
+    learned.append(a + b)
+return learned
+
+# 2.9 returns pairs: return the joined token
+times = Counter(split_text(text))
+parts = {piece: list(piece) for piece in times}
+learned = []
+while len(learned) < n_merges and any(len(p) > 1 for p in parts.values()):
+    pair, parts = merge_step(parts, times)
+    learned.append(pair)
+return learned
+
+# 2.9 each different piece once: as often as it occurs
+times = dict.fromkeys(split_text(text), 1)
+parts = {piece: list(piece) for piece in times}
+learned = []
+while len(learned) < n_merges and any(len(p) > 1 for p in parts.values()):
+    (a, b), parts = merge_step(parts, times)
+    learned.append(a + b)
+return learned
+
+# 2.9 the text as one piece: a mark is a piece of its own
+parts, learned = {text: list(text)}, []
+while len(learned) < n_merges and len(parts[text]) > 1:
+    (a, b), parts = merge_step(parts, {text: 1})
+    learned.append(a + b)
+return learned
+
+# 2.10 targets are the input: not the input
+starts = range(0, len(ids) - T, stride)
+return [(ids[s:s + T], ids[s:s + T]) for s in starts]
+
+# 2.10 only the last token is a target: T of them
+starts = range(0, len(ids) - T, stride)
+return [(ids[s:s + T], [ids[s + T]]) for s in starts]
+
+# 2.10 keeps what does not fit: left out
+return [(ids[s:s + T], ids[s + 1:s + T + 1])
+        for s in range(0, len(ids) - 1, stride)]
+
+# 2.10 one window too few: hold one window
+return [(ids[s:s + T], ids[s + 1:s + T + 1])
+        for s in range(0, len(ids) - T - 1, stride)]
+
+# 2.10 ignores the stride: windows start at 0, 2, 4
+return [(ids[s:s + T], ids[s + 1:s + T + 1])
+        for s in range(0, len(ids) - T, T)]
+
+# 2.10 targets one place earlier: [3, 9, 4]
+return [(ids[s:s + T], [0, *ids[s:s + T - 1]])
+        for s in range(0, len(ids) - T, stride)]
+
+# 2.10 the next window as targets: T of them
+return [(ids[s:s + T], ids[s + T:s + 2 * T])
+        for s in range(0, len(ids) - T, stride)]
+
+# 2.11 no positions: must be added
+return tokens[ids]
+
+# 2.11 ids as positions: [11, 12]
+return tokens[ids] + positions[ids.clamp(max=2)]
+
+# 2.11 one position for all: for each place
+return tokens[ids] + positions[0]
+
+# 2.11 counts on through the batch: every text
+n = torch.arange(ids.numel()).reshape(ids.shape) % 3
+return tokens[ids] + positions[n]
+
+# 2.11 the ids themselves as numbers: (B, T, C)
+return ids + 0.0
+
+# 2.11 all positions, however long the text: RuntimeError
+return tokens[ids] + positions
+
+# 2.11 multiplies: [11, 12]
+return tokens[ids] * positions[:ids.shape[1]]
+
+# 2.11 glues side by side: (3, 2, 2)
+p = positions[:ids.shape[1]].expand(len(ids), -1, -1)
+return torch.cat([tokens[ids], p], -1)
+
+# 2.11 cuts the tables off: could not learn
+return (tokens[ids] + positions[:ids.shape[1]]).detach()

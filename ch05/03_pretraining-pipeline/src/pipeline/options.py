@@ -16,7 +16,7 @@ NUMBERS = [  # beside those of TRAINING; of the same form
 ]  # fmt: skip
 CHOICES = [  # name, choices (the first is the default), what it is
     ("tokenizer", "own gpt2", "of stories and texts"),
-    ("init", "copying gpt2", "how the weights start (section 5.5)"),
+    ("init", "copying gpt2", "how the weights start (section 5.7)"),
     ("schedule", "cosine wsd", "wsd: warm-up, stable, decay; can be longer"),
     ("precision", "auto fp32 bf16 fp16", "auto: what is faster here"),
     ("documents", "cross inside", "token files: may a window hold parts of "
