@@ -24,7 +24,7 @@ from previous_chapters import (
 
 @dataclass
 class Bench:
-    """A world made ready: tokens, training rows, held-out batches, floor."""
+    """A world made ready: tokens, training rows, validation batches, floor."""
 
     world: Any
     tokenizer: Tokenizer
@@ -86,7 +86,7 @@ def learn(model: GPTModel, batches: Iterator[Batch], schedule: Callable,
 
 def watch(model: GPTModel, batches: Iterator[Batch], schedule: Callable,
           held: list[Batch], every: int = 20) -> list[tuple[float, float]]:
-    """Train like learn; (training, held-out) loss every so many steps."""
+    """Train like learn; (training, validation) loss every so many steps."""
     optimizer = make_optimizer(model, 0.01)
     return [(record["train"], evaluate(model, held))
             for record in train(model, optimizer, batches, schedule)

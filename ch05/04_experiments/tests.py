@@ -165,7 +165,7 @@ def test_good_data_has_no_complaints(names, data):
         ("rows", lambda r, n: [*r, r[0] + r[1] + r[2]], "longer"),
         ("rows", lambda r, n: [*r, r[0][:-1]], "end-of-text"),
         ("rows", lambda r, n: r + r[:20], "copies"),
-        ("held", lambda r, n: r, "held-out"),
+        ("held", lambda r, n: r, "validation"),
         ("batch", lambda b, n: (b[0], b[0]), "one step on"),
         ("batch", lambda b, n: (b[0], b[1].roll(1, 1)), "one step on"),
     ],

@@ -776,7 +776,7 @@ def init_copying(model: GPTModel, std: float = 0.1) -> GPTModel:
 
 @dataclass
 class Bench:
-    """A world made ready: tokens, training rows, held-out batches, floor."""
+    """A world made ready: tokens, training rows, validation batches, floor."""
 
     world: Any
     tokenizer: Tokenizer
@@ -834,3 +834,12 @@ def learn(model: GPTModel, batches: Iterator[Batch], schedule: Callable,
     optimizer = make_optimizer(model, weight_decay)
     return [record["train"] for record in
             train(model, optimizer, batches, schedule)]
+
+
+def watch(model: GPTModel, batches: Iterator[Batch], schedule: Callable,
+          held: list[Batch], every: int = 20) -> list[tuple[float, float]]:
+    """Train like learn; (training, validation) loss every so many steps."""
+    optimizer = make_optimizer(model, 0.01)
+    return [(record["train"], evaluate(model, held))
+            for record in train(model, optimizer, batches, schedule)
+            if record["step"] % every == 0]

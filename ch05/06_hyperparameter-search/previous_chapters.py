@@ -857,7 +857,7 @@ def init_copying(model: GPTModel, std: float = 0.1) -> GPTModel:
 
 @dataclass
 class Bench:
-    """A world made ready: tokens, training rows, held-out batches, floor."""
+    """A world made ready: tokens, training rows, validation batches, floor."""
 
     world: Any
     tokenizer: Tokenizer

@@ -50,7 +50,7 @@ def draw_lines(
     beside = plt.gca().get_yaxis_transform()
     for word, level in (levels or {}).items():
         plt.axhline(level, ls=":", color=COLOURS["ink"], lw=1)
-        plt.text(1.01, level, word, va="center", size=8, transform=beside)
+        plt.text(1.01, level, word, va="center", size=9, transform=beside)
     plt.gca().set(**axes)
     if len(curves) > 1:
         plt.legend(**legend or {})
@@ -66,7 +66,7 @@ def draw_dots(
     """A line for each name with a dot for each of its values.
 
     keys: of COLOURS, one for all or one each. level: a dashed vertical
-    line. axes: as for Axes.set.
+    line, the floor. axes: as for Axes.set.
     """
     plt.gcf().set_size_inches(6.4, 0.7 + 0.27 * len(values))
     if isinstance(keys, str):
@@ -76,6 +76,8 @@ def draw_dots(
         plt.plot(some, [name] * len(some), "o", ms=6, color=COLOURS[key])
     if level is not None:
         plt.axvline(level, ls="--", color=COLOURS["ink"], lw=1)
+        above = plt.gca().get_xaxis_transform()
+        plt.text(level, 1.02, "floor", ha="center", size=9, transform=above)
     plt.gca().set(ylim=(len(values) - 0.5, -0.5), **axes)
     plt.grid(axis="y")
     plt.show()
@@ -84,7 +86,7 @@ def draw_dots(
 def draw_runs(
     runs: dict[str, list], every: int, floor: float | None = None, **axes: Any
 ) -> None:
-    """A panel for each name: (training, held-out) losses of each seed."""
+    """A panel for each name: (training, validation) losses of each seed."""
     _, panels = plt.subplots(1, len(runs), sharey=True, figsize=(6.4, 2.8))
     for panel, (name, curves) in zip(panels, runs.items(), strict=True):
         for n, curve in enumerate(curves):
@@ -94,7 +96,9 @@ def draw_runs(
                 label = "_" * (n > 0) + key
                 panel.plot(steps, y, color=COLOURS[key], label=label)
         if floor is not None:
-            panel.axhline(floor, ls="--", color=COLOURS["ink"], lw=1)
+            panel.axhline(
+                floor, ls="--", color=COLOURS["ink"], lw=1, label="floor"
+            )
         panel.set(title=name, xlabel="step", **axes)
     panels[0].set_ylabel("loss (nats per token)")
     panels[-1].legend(loc="lower left")
@@ -111,7 +115,7 @@ def draw_grids(
     """Shares from 0 to 1 in a grid for each name, as colours and numbers."""
     panels = plt.subplots(1, len(grids))[1]
     for ax, (name, grid) in zip(panels, grids.items(), strict=True):
-        ax.imshow(grid, vmin=0, vmax=1)
+        image = ax.imshow(grid, vmin=0, vmax=1)
         ax.set(title=name, xlabel=xlabel, ylabel=ylabel)
         ax.set_xticks(range(len(across)), across)
         ax.set_yticks(range(len(down)), down)
@@ -119,12 +123,13 @@ def draw_grids(
             ink = "white" if grid[i, j] < 0.6 else COLOURS["ink"]
             cell = {"ha": "center", "va": "center", "color": ink}
             ax.text(j, i, f"{grid[i, j]:.2f}", **cell)
+    plt.colorbar(image, ax=panels, shrink=0.8, label="both, from 0 to 1")
     plt.show()
 
 
 def draw_guesses(guesses: dict[str, Any], decode: Callable) -> None:
     """The six likeliest tokens of each name's probabilities, (V,) each."""
-    _, panels = plt.subplots(1, len(guesses), figsize=(6.4, 2.4))
+    _, panels = plt.subplots(1, len(guesses), figsize=(6.4, 2.4), sharex=True)
     for panel, (name, p) in zip(panels, guesses.items(), strict=True):
         top = p.topk(6)
         tokens = [repr(decode([i])) for i in top.indices.tolist()]
