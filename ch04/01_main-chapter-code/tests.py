@@ -523,6 +523,16 @@ def distinct_logits(seed, V=20):
     return torch.randn(3, V, generator=g) * 3
 
 
+def test_choose_token_is_the_best_or_one_that_the_dials_keep():
+    torch.manual_seed(0)
+    logits = torch.randn(64, 50)
+    best = logits.argmax(-1, keepdim=True)
+    assert torch.equal(gpt.choose_token(logits), best)
+    drawn = gpt.choose_token(logits, 1.0, top_k=3)
+    assert drawn.shape == (64, 1) and not torch.equal(drawn, best)
+    assert (logits.topk(3).indices == drawn).any(-1).all()
+
+
 @examples
 @given(
     seed=st.integers(0, 999),

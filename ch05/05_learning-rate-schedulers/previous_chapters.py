@@ -411,6 +411,7 @@ class KVCache:
 
     Two tensors (L, B, H, capacity, D), allocated once; length counts the
     positions filled. Raises ValueError when more is stored than fits.
+    kind: dtype and device, as for torch.empty.
     """
 
     def __init__(self, cfg: dict, batch_size: int = 1,
