@@ -431,6 +431,16 @@ def next_token_probs(logits: Tensor, temperature: float = 1.0,
     return probs / probs.sum(-1, keepdim=True)
 
 
+def choose_token(logits: Tensor, temperature: float = 0.0,
+                 top_k: int | None = None, top_p: float | None = None,
+                 generator: torch.Generator | None = None) -> Tensor:
+    """The best token, or one drawn with the dials: (B, V) -> (B, 1)."""
+    if temperature == 0:
+        return logits.argmax(-1, keepdim=True)
+    probs = next_token_probs(logits, temperature, top_k, top_p)
+    return probs.multinomial(1, generator=generator)
+
+
 class KVCache:
     """Keys and values of the tokens read so far, for every block.
 
@@ -592,6 +602,17 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
+def check_request(model: nn.Module, ids: Tensor, max_new_tokens: int,
+                  temperature: float = 0.0, top_k: int | None = None,
+                  top_p: float | None = None) -> None:
+    """ValueError if model cannot write on from ids like this."""
+    V = model.cfg["vocab_size"]
+    require(ids.ndim == 2 and ids.numel() and 0 <= ids.min() <= ids.max() < V,
+            f"ids {tuple(ids.shape)}: not (B, T) numbers from 0 to {V - 1}")
+    require(max_new_tokens >= 0, f"max_new_tokens={max_new_tokens}: not >= 0")
+    next_token_probs(torch.ones(1), temperature, top_k, top_p)  # can it?
+
+
 def generate_tokens(
         model: nn.Module, ids: Tensor, max_new_tokens: int,
         temperature: float = 0.0, top_k: int | None = None,
@@ -603,11 +624,9 @@ def generate_tokens(
     A row that has written stop_id is filled with it; when all rows have,
     the writing ends. Raises ValueError. The model's mode is kept.
     """
-    V, most = model.cfg["vocab_size"], model.cfg["context_length"]
-    require(ids.ndim == 2 and ids.numel() and 0 <= ids.min() <= ids.max() < V,
-            f"ids {tuple(ids.shape)}: not (B, T) numbers from 0 to {V - 1}")
-    require(max_new_tokens >= 0, f"max_new_tokens={max_new_tokens}: not >= 0")
-    next_token_probs(torch.ones(1), temperature, top_k, top_p)  # can it?
+    dials = temperature, top_k, top_p
+    check_request(model, ids, max_new_tokens, *dials)
+    most = model.cfg["context_length"]
 
     def write(ids: Tensor) -> Iterator[Tensor]:
         room = min(most, ids.shape[1] + max_new_tokens)
@@ -617,16 +636,12 @@ def generate_tokens(
             for _ in range(max_new_tokens):
                 window = ids[:, -most:]
                 if use_cache:
-                    if cache.length == most:                # the window slides
+                    if cache.length == most:                # it is full
                         cache.reset()
                     window = window[:, cache.length:]       # what is new
                 with torch.inference_mode():
                     logits = model(window, cache, last_only=True)[:, -1]
-                if temperature == 0:
-                    new = logits.argmax(-1, keepdim=True)   # (B, 1)
-                else:
-                    probs = next_token_probs(logits, temperature, top_k, top_p)
-                    new = probs.multinomial(1, generator=generator)
+                new = choose_token(logits, *dials, generator)  # (B, 1)
                 if stop_id is not None:
                     new = new.masked_fill(done, stop_id)
                     done = done | (new == stop_id)
