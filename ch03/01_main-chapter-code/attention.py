@@ -15,9 +15,10 @@ def causal_weights(q: Tensor, k: Tensor) -> Tensor:
     if q.shape != k.shape:
         raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} differ")
     T, D = q.shape[-2:]
-    scores = q @ k.transpose(-2, -1) / D**0.5           # (..., T, T)
+    scores = q @ k.transpose(-2, -1) / D**0.5           # steps 1, 2
     future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
-    return scores.masked_fill(future, -torch.inf).softmax(dim=-1)
+    scores = scores.masked_fill(future, -torch.inf)     # (..., T, T)
+    return scores.softmax(dim=-1)                       # step 3
 
 
 def head_size(d_out: int, num_heads: int) -> int:
