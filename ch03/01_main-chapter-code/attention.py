@@ -15,9 +15,10 @@ def causal_weights(q: Tensor, k: Tensor) -> Tensor:
     if q.shape != k.shape:
         raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} differ")
     T, D = q.shape[-2:]
-    scores = q @ k.transpose(-2, -1) / D**0.5           # (..., T, T)
+    scores = q @ k.transpose(-2, -1) / D**0.5           # steps 1, 2
     future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
-    return scores.masked_fill(future, -torch.inf).softmax(dim=-1)
+    scores = scores.masked_fill(future, -torch.inf)     # (..., T, T)
+    return scores.softmax(dim=-1)                       # step 3
 
 
 def head_size(d_out: int, num_heads: int) -> int:
@@ -66,25 +67,35 @@ def check_input(x: Tensor, d_in: int, context_length: int) -> None:
 
 
 class MultiHeadAttention(nn.Module):
-    """Causal attention in several heads: (B, T, d_in) -> (B, T, d_out)."""
+    """Causal attention in several heads: (B, T, d_in) -> (B, T, d_out).
+
+    Raises ValueError if num_heads does not divide d_out, if dropout is not
+    a probability, and for input that does not fit (see check_input).
+    Source: Vaswani 2017, section 3.2.2.
+    """
 
     def __init__(self, d_in: int, d_out: int, context_length: int,
                  dropout: float, num_heads: int, qkv_bias: bool = False):
         super().__init__()
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout={dropout} is not between 0 and 1")
         self.head_size = head_size(d_out, num_heads)
         self.num_heads, self.context_length = num_heads, context_length
-        self.dropout = nn.Dropout(dropout).p            # checks 0 <= p <= 1
+        self.dropout = dropout
         self.qkv = nn.Linear(d_in, 3 * d_out, bias=qkv_bias)
         self.out_proj = nn.Linear(d_out, d_out)
 
     def forward(self, x: Tensor) -> Tensor:
         check_input(x, self.qkv.in_features, self.context_length)
-        q, k, v = (split_heads(part, self.num_heads)    # (B, H, T, D)
-                   for part in self.qkv(x).chunk(3, dim=-1))
+        q, k, v = self.qkv(x).chunk(3, dim=-1)          # (B, T, d_out) each
+        q = split_heads(q, self.num_heads)              # (B, H, T, D)
+        k = split_heads(k, self.num_heads)              # (B, H, T, D)
+        v = split_heads(v, self.num_heads)              # (B, H, T, D)
         p = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(
+        out = F.scaled_dot_product_attention(           # steps 1 to 4
             q, k, v, is_causal=True, dropout_p=p)       # (B, H, T, D)
-        return self.out_proj(merge_heads(out))          # (B, T, C)
+        out = merge_heads(out)                          # (B, T, d_out)
+        return self.out_proj(out)                       # (B, T, d_out)
 
 
 def attention_maps(layer: nn.Module, x: Tensor) -> Tensor:

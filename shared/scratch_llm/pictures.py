@@ -380,3 +380,36 @@ def draw_attention(
         )
     if bar:
         add_bar(ax, scale, paint, "attention weight")
+
+
+def draw_shades(
+    words: Sequence,
+    reads: Sequence[Tensor],
+    names: Sequence[str],
+    bar: str,
+) -> None:
+    """Lines of words, each word shaded by how much is read from it.
+
+    words: one list of strings for all lines, or a list for each line. reads:
+    for each line a tensor (T,) of numbers from 0 to 1, drawn white to
+    vermilion. names: what stands left of the lines; bar: name of the scale.
+    """
+    lines = words if isinstance(words[0], list) else [words] * len(reads)
+    width = max(sum(len(word) + 0.9 for word in line) for line in lines)
+    paint = shade_map("error")
+    size = (LETTER * width + 2.0, 0.2 + 0.45 * len(reads))
+    figure, axes = plt.subplots(len(reads), 1, squeeze=False, figsize=size)
+    for ax, line, read, name in zip(
+        axes[:, 0], lines, reads, names, strict=True
+    ):
+        fills = [paint(weight) for weight in read.tolist()]
+        draw_tokens(line, ax=ax, width=width, colours=fills)
+        ax.text(-0.1, 0, name, ha="right", va="center_baseline", fontsize=8)
+    figure.colorbar(
+        ScalarMappable(Normalize(0, 1), paint),
+        ax=axes,
+        ticks=[0, 0.5, 1],
+        label=bar,
+        fraction=0.04,
+        aspect=12,
+    )
