@@ -329,7 +329,7 @@ def test_vocab_size_is_exact_or_too_small_or_stops():
 
 
 def test_training_touches_little():
-    """The promise of section 2.16, as a number of repaired pieces."""
+    """The promise of the appendix, as a number of repaired pieces."""
     table = text_data.PairTable([STORY])
     touched = 0
     for token in map(chr, range(256, 756)):

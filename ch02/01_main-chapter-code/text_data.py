@@ -13,25 +13,28 @@ from typing import Protocol
 import regex
 import tiktoken
 import torch
+from scratch_llm.broken_text import as_text
 from scratch_llm.gpt2_vocabulary import bring_vocabulary
 from torch.utils.data import DataLoader, Dataset
 
+WORD = regex.compile(r"<\|\w+\|>|\w+(?:['’]\w+)*|[^\w\s]")
+
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unk|>"
-WORD = regex.compile(r"<\|\w+\|>|\w+(?:['’]\w+)*|[^\w\s]")
 
 
 class SimpleTokenizer:
     """A number for every word and punctuation mark of one text."""
 
     def __init__(self, vocab: dict[str, int]):
-        self.vocab, self.words = vocab, {i: w for w, i in vocab.items()}
+        self.vocab = vocab
+        self.words = {i: word for word, i in vocab.items()}
 
     @classmethod
     def from_text(cls, text: str) -> "SimpleTokenizer":
         words = sorted(set(WORD.findall(text)) - {END_OF_TEXT, UNKNOWN})
-        words = enumerate([*words, END_OF_TEXT, UNKNOWN])
-        return cls({word: i for i, word in words})
+        words += [END_OF_TEXT, UNKNOWN]
+        return cls({word: i for i, word in enumerate(words)})
 
     def encode(self, text: str) -> list[int]:
         unknown = self.vocab[UNKNOWN]
@@ -39,7 +42,7 @@ class SimpleTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         text = " ".join(self.words[int(i)] for i in ids)
-        return regex.sub(r" ([.,:;!?)’”])", r"\1", text)
+        return regex.sub(r" ([.,:;?!)’”])", r"\1", text)
 
 
 GPT2_PATTERN = (
@@ -49,21 +52,11 @@ GPT2_PATTERN = (
     r"|\s+(?!\S)|\s+"              # space; its last goes to the next word
 )
 SPLIT = regex.compile(GPT2_PATTERN)
-SURROGATE = regex.compile(r"[\ud800-\udfff]")
 
 
 def split_text(text: str | bytes) -> list[str]:
-    """Cut text where GPT-2 does; joined, the pieces are the text again.
-
-    Bytes that are not UTF-8 travel as surrogates (Python's PEP 383). In a
-    str a surrogate is no character and becomes U+FFFD, as in tiktoken.
-    """
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "surrogateescape")
-    elif SURROGATE.search(text):
-        pairs = text.encode("utf-16", "surrogatepass")
-        text = pairs.decode("utf-16", "replace")
-    return SPLIT.findall(text)
+    """Cut text where GPT-2 does; joined, the pieces are the text again."""
+    return SPLIT.findall(as_text(text))
 
 
 def gpt2_encoding() -> tiktoken.Encoding:
@@ -80,8 +73,10 @@ def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
     if found := sorted(token for token in refused if token in text):
         raise ValueError(f"the text holds {found}: pass allowed_special, or "
                          "use encode_ordinary to take it letter by letter")
-    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
-    return regex.split(f"({cut})", text) if cut else [text]
+    if not allowed:
+        return [text]
+    longest_first = sorted(map(regex.escape, allowed), reverse=True)
+    return regex.split("(" + "|".join(longest_first) + ")", text)
 
 
 def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
@@ -122,16 +117,18 @@ class BPETokenizer(Vocabulary):
     """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
 
     def encode_ordinary(self, text: str | bytes) -> list[int]:
-        ids_of = self.ids_of
-        return [i for piece in split_text(text) for i in ids_of(piece)]
+        return [i for piece in split_text(text) for i in self.ids_of(piece)]
 
     def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
         special = self.special.keys()
         allowed = special if allowed_special == "all" else set(allowed_special)
         parts = cut_special(text, special & allowed, special - allowed)
-        ids = self.encode_ordinary(parts[0])
-        for token, part in zip(parts[1::2], parts[2::2], strict=True):
-            ids += [self.special[token], *self.encode_ordinary(part)]
+        ids = []
+        for number, part in enumerate(parts):
+            if number % 2 == 0:
+                ids += self.encode_ordinary(part)
+            else:
+                ids.append(self.special[part])
         return ids
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
@@ -150,6 +147,8 @@ class Tokenizer(Protocol):
     n_vocab: int
     eot_token: int                                  # <|endoftext|>
 
+    def encode(self, text: str, *,
+               allowed_special: set[str]) -> list[int]: ...
     def encode_ordinary(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
 
@@ -161,22 +160,23 @@ class GPTDataset(Dataset):
     """
 
     def __init__(self, ids: Sequence[int], context_length: int, stride: int):
-        self.ids, n = torch.as_tensor(ids), len(ids)
-        self.context_length, self.stride = context_length, stride
         if context_length < 1 or stride < 1:
             raise ValueError(f"context_length={context_length} and stride="
                              f"{stride} must both be 1 or more")
-        if n <= context_length:
-            raise ValueError(f"{n} tokens are too few: a window of context_"
-                             f"length={context_length} needs one more")
+        if len(ids) <= context_length:
+            raise ValueError(f"{len(ids)} tokens are too few: a window of "
+                             f"context_length={context_length} needs one more")
+        self.ids = torch.as_tensor(ids)
+        self.context_length = context_length
+        self.starts = range(0, len(ids) - context_length, stride)
 
     def __len__(self) -> int:
-        return (len(self.ids) - self.context_length - 1) // self.stride + 1
+        return len(self.starts)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
-        start = range(len(self))[i] * self.stride
-        chunk = self.ids[start:start + self.context_length + 1].long()
-        return chunk[:-1], chunk[1:]
+        start = self.starts[i]
+        window = self.ids[start:start + self.context_length + 1].long()
+        return window[:-1], window[1:]
 
 
 def create_dataloader(ids_or_text: Sequence[int] | str,

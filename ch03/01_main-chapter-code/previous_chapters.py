@@ -7,22 +7,24 @@ import regex
 
 # ---- ch02: text_data ----
 
+WORD = regex.compile(r"<\|\w+\|>|\w+(?:['’]\w+)*|[^\w\s]")
+
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unk|>"
-WORD = regex.compile(r"<\|\w+\|>|\w+(?:['’]\w+)*|[^\w\s]")
 
 
 class SimpleTokenizer:
     """A number for every word and punctuation mark of one text."""
 
     def __init__(self, vocab: dict[str, int]):
-        self.vocab, self.words = vocab, {i: w for w, i in vocab.items()}
+        self.vocab = vocab
+        self.words = {i: word for word, i in vocab.items()}
 
     @classmethod
     def from_text(cls, text: str) -> "SimpleTokenizer":
         words = sorted(set(WORD.findall(text)) - {END_OF_TEXT, UNKNOWN})
-        words = enumerate([*words, END_OF_TEXT, UNKNOWN])
-        return cls({word: i for i, word in words})
+        words += [END_OF_TEXT, UNKNOWN]
+        return cls({word: i for i, word in enumerate(words)})
 
     def encode(self, text: str) -> list[int]:
         unknown = self.vocab[UNKNOWN]
@@ -30,4 +32,4 @@ class SimpleTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         text = " ".join(self.words[int(i)] for i in ids)
-        return regex.sub(r" ([.,:;!?)’”])", r"\1", text)
+        return regex.sub(r" ([.,:;?!)’”])", r"\1", text)

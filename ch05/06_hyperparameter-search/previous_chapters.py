@@ -23,6 +23,7 @@ import regex
 import tiktoken
 import torch
 import torch.nn.functional as F
+from scratch_llm.broken_text import as_text
 from scratch_llm.fast import all_cores, attention
 from torch import Tensor, nn
 
@@ -37,21 +38,11 @@ GPT2_PATTERN = (
     r"|\s+(?!\S)|\s+"              # space; its last goes to the next word
 )
 SPLIT = regex.compile(GPT2_PATTERN)
-SURROGATE = regex.compile(r"[\ud800-\udfff]")
 
 
 def split_text(text: str | bytes) -> list[str]:
-    """Cut text where GPT-2 does; joined, the pieces are the text again.
-
-    Bytes that are not UTF-8 travel as surrogates (Python's PEP 383). In a
-    str a surrogate is no character and becomes U+FFFD, as in tiktoken.
-    """
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "surrogateescape")
-    elif SURROGATE.search(text):
-        pairs = text.encode("utf-16", "surrogatepass")
-        text = pairs.decode("utf-16", "replace")
-    return SPLIT.findall(text)
+    """Cut text where GPT-2 does; joined, the pieces are the text again."""
+    return SPLIT.findall(as_text(text))
 
 
 def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
@@ -59,8 +50,10 @@ def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
     if found := sorted(token for token in refused if token in text):
         raise ValueError(f"the text holds {found}: pass allowed_special, or "
                          "use encode_ordinary to take it letter by letter")
-    cut = "|".join(sorted(map(regex.escape, allowed), reverse=True))
-    return regex.split(f"({cut})", text) if cut else [text]
+    if not allowed:
+        return [text]
+    longest_first = sorted(map(regex.escape, allowed), reverse=True)
+    return regex.split("(" + "|".join(longest_first) + ")", text)
 
 
 def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
@@ -101,16 +94,18 @@ class BPETokenizer(Vocabulary):
     """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
 
     def encode_ordinary(self, text: str | bytes) -> list[int]:
-        ids_of = self.ids_of
-        return [i for piece in split_text(text) for i in ids_of(piece)]
+        return [i for piece in split_text(text) for i in self.ids_of(piece)]
 
     def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
         special = self.special.keys()
         allowed = special if allowed_special == "all" else set(allowed_special)
         parts = cut_special(text, special & allowed, special - allowed)
-        ids = self.encode_ordinary(parts[0])
-        for token, part in zip(parts[1::2], parts[2::2], strict=True):
-            ids += [self.special[token], *self.encode_ordinary(part)]
+        ids = []
+        for number, part in enumerate(parts):
+            if number % 2 == 0:
+                ids += self.encode_ordinary(part)
+            else:
+                ids.append(self.special[part])
         return ids
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
@@ -129,6 +124,8 @@ class Tokenizer(Protocol):
     n_vocab: int
     eot_token: int                                  # <|endoftext|>
 
+    def encode(self, text: str, *,
+               allowed_special: set[str]) -> list[int]: ...
     def encode_ordinary(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
 

@@ -88,56 +88,128 @@ if code_point < 128:
     return [code_point]
 return [192 | code_point >> 7, 128 | code_point & 63]
 
-# 2.4 trusts the top entry: promised 9
-return heappop(heap)[1] if heap else None
+# 2.4 counts words, not occurrences: as often as its word
+count = Counter(p for w in parts for p in pairwise(parts[w]))
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+return (a, b), {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
+                for w, t in parts.items()}
 
-# 2.4 throws old entries away: corrected
-while heap:
-    n, pair = heappop(heap)
-    if count[pair] == -n:
-        return pair
+# 2.4 first met of equals: of equals the first in the alphabet
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = max(count, key=count.get)
+return (a, b), {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
+                for w, t in parts.items()}
 
-# 2.4 returns a pair that is gone: gone
-while heap:
-    n, pair = heappop(heap)
-    if count[pair] == -n:
-        return pair
-    heappush(heap, (-count[pair], pair))
+# 2.4 changes the lists it was given: must stay
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+for t in parts.values():
+    for i in range(len(t) - 1, 0, -1):
+        if t[i - 1:i + 1] == [a, b]:
+            t[i - 1:i + 1] = [a + b]
+return (a, b), parts
 
-# 2.4 corrects with the wrong sign: round and round
-while heap:
-    n, pair = heappop(heap)
-    if count[pair] == -n:
-        return pair
-    if count[pair] > 0:
-        heappush(heap, (count[pair], pair))
+# 2.4 returns only the lists: two things
+return {w: list(t) for w, t in parts.items()}
 
-# 2.4 looks and does not take: comes twice
-while heap:
-    n, pair = heap[0]
-    if count[pair] == -n:
-        return pair
-    heappop(heap)
-    if count[pair]:
-        heappush(heap, (-count[pair], pair))
+# 2.4 finds the pair and joins nothing: two tokens make one
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+return min(count, key=lambda pair: (-count[pair], pair)), dict(parts)
 
-# 2.4 does not need the heap: comes twice
-return max(count, key=count.get)
+# 2.4 from right to left: left to right
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+new = {}
+for word, t in parts.items():
+    t = list(t)
+    for i in range(len(t) - 1, 0, -1):
+        if t[i - 1:i + 1] == [a, b]:
+            t[i - 1:i + 1] = [a + b]
+    new[word] = t
+return (a, b), new
 
-# 2.4 puts the old promise back: round and round
-while heap:
-    n, pair = heappop(heap)
-    if count[pair] == -n:
-        return pair
-    heappush(heap, (n, pair))
+# 2.4 forgets the words without the pair: stays in the dict
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+return (a, b), {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
+                for w, t in parts.items() if a + b in w}
 
-# 2.4 gives up at an old entry: highest true count, not None
-n, pair = heappop(heap)
-if count[pair] == -n:
-    return pair
-heappush(heap, (-count[pair], pair))
+# 2.4 the rarest pair: is the most frequent
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=count.get)
+return (a, b), {w: list(t) for w, t in parts.items()}
 
-# 2.5 from left to right: before 'ab'
+# 2.5 cuts at spaces: its space included
+times = Counter(text.split())
+parts = {piece: list(piece) for piece in times}
+learned = []
+while len(learned) < n_merges and any(len(p) > 1 for p in parts.values()):
+    (a, b), parts = merge_step(parts, times)
+    learned.append(a + b)
+return learned
+
+# 2.5 always merges the first lists: go on with
+times = Counter(split_text(text))
+parts = {piece: list(piece) for piece in times}
+learned = []
+for _ in range(n_merges):
+    (a, b), _ = merge_step(parts, times)
+    learned.append(a + b)
+return learned
+
+# 2.5 does not stop: ValueError
+times = Counter(split_text(text))
+parts = {piece: list(piece) for piece in times}
+learned = []
+for _ in range(n_merges):
+    (a, b), parts = merge_step(parts, times)
+    learned.append(a + b)
+return learned
+
+# 2.5 returns pairs: return the joined token
+times = Counter(split_text(text))
+parts = {piece: list(piece) for piece in times}
+learned = []
+while len(learned) < n_merges and any(len(p) > 1 for p in parts.values()):
+    pair, parts = merge_step(parts, times)
+    learned.append(pair)
+return learned
+
+# 2.5 each different piece once: as often as it occurs
+times = dict.fromkeys(split_text(text), 1)
+parts = {piece: list(piece) for piece in times}
+learned = []
+while len(learned) < n_merges and any(len(p) > 1 for p in parts.values()):
+    (a, b), parts = merge_step(parts, times)
+    learned.append(a + b)
+return learned
+
+# 2.5 the text as one piece: a mark is a piece of its own
+parts, learned = {text: list(text)}, []
+while len(learned) < n_merges and len(parts[text]) > 1:
+    (a, b), parts = merge_step(parts, {text: 1})
+    learned.append(a + b)
+return learned
+
+# 2.6 from left to right: before 'ab'
 parts = [piece[i : i + 1] for i in range(len(piece))]
 i = 0
 while i < len(parts) - 1:
@@ -148,7 +220,7 @@ while i < len(parts) - 1:
         i += 1
 return [ranks[p] for p in parts]
 
-# 2.5 longest match: longest match
+# 2.6 longest match: longest match
 ids = []
 while piece:
     n = max(k for k in range(1, len(piece) + 1) if piece[:k] in ranks)
@@ -156,7 +228,7 @@ while piece:
     piece = piece[n:]
 return ids
 
-# 2.5 one merge only: go on
+# 2.6 one merge only: go on
 parts = [piece[i : i + 1] for i in range(len(piece))]
 found = [
     (ranks[a + b], i)
@@ -168,15 +240,15 @@ if found:
     parts[i : i + 2] = [parts[i] + parts[i + 1]]
 return [ranks[p] for p in parts]
 
-# 2.5 whole piece looked up: longest match
+# 2.6 whole piece looked up: longest match
 if piece in ranks:
     return [ranks[piece]]
 return merge_short(piece, ranks)
 
-# 2.5 no merge at all: token 256
+# 2.6 no merge at all: token 256
 return list(piece)
 
-# 2.5 the rightmost of equals: leftmost merges
+# 2.6 the rightmost of equals: leftmost merges
 parts = [bytes([b]) for b in piece]
 while True:
     best = None
@@ -189,7 +261,7 @@ while True:
     i = best[1]
     parts[i : i + 2] = [parts[i] + parts[i + 1]]
 
-# 2.5 bytes instead of ids: merge to the token 256
+# 2.6 bytes instead of ids: merge to the token 256
 parts = [bytes([b]) for b in piece]
 while True:
     found = [(ranks[a + b], i) for i, (a, b) in
@@ -199,33 +271,12 @@ while True:
     i = min(found)[1]
     parts[i : i + 2] = [parts[i] + parts[i + 1]]
 
-# 2.5 runs over the end: IndexError
+# 2.6 runs over the end: IndexError
 parts = [bytes([b]) for b in piece]
 for i in range(len(parts)):
     if parts[i] + parts[i + 1] in ranks:
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
 return [ranks[p] for p in parts]
-
-# 2.6 leaves the tail: tail
-return list(range(0, n - context_length, stride))
-
-# 2.6 runs over the end: after the last
-return list(range(0, n - 1, stride))
-
-# 2.6 the last window twice: twice
-last = n - context_length - 1
-return [*range(0, last + 1, stride), last]
-
-# 2.6 one step short: tail
-last = n - context_length - 2
-return sorted({*range(0, last + 1, stride), last})[:2]
-
-# 2.6 forgets the target: after the last
-starts = list(range(0, n - context_length, stride))
-return sorted({*starts, n - context_length})
-
-# 2.6 every token starts a window: every `stride` tokens
-return list(range(n - context_length))
 
 # 2.7 tokens per character: other way round
 t = train_bpe(train_text, size)
@@ -247,180 +298,129 @@ return len(text) / len(t.encode_ordinary(text))
 t = train_bpe(train_text, size)
 return len(text) // len(t.encode_ordinary(text))
 
-# 2.8 counts words, not occurrences: as often as its word
-count = Counter(p for w in parts for p in pairwise(parts[w]))
-a, b = min(count, key=lambda pair: (-count[pair], pair))
-return (a, b), {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
-                for w, t in parts.items()}
-
-# 2.8 first met of equals: of equals the first in the alphabet
-count = Counter()
-for word, n in times.items():
-    for pair in pairwise(parts[word]):
-        count[pair] += n
-a, b = max(count, key=count.get)
-return (a, b), {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
-                for w, t in parts.items()}
-
-# 2.8 changes the lists it was given: must stay
-count = Counter()
-for word, n in times.items():
-    for pair in pairwise(parts[word]):
-        count[pair] += n
-a, b = min(count, key=lambda pair: (-count[pair], pair))
-for t in parts.values():
-    for i in range(len(t) - 1, 0, -1):
-        if t[i - 1:i + 1] == [a, b]:
-            t[i - 1:i + 1] = [a + b]
-return (a, b), parts
-
-# 2.8 returns only the lists: two things
-return {w: list(t) for w, t in parts.items()}
-
-# 2.8 finds the pair and joins nothing: two tokens make one
-count = Counter()
-for word, n in times.items():
-    for pair in pairwise(parts[word]):
-        count[pair] += n
-return min(count, key=lambda pair: (-count[pair], pair)), dict(parts)
-
-# 2.8 from right to left: left to right
-count = Counter()
-for word, n in times.items():
-    for pair in pairwise(parts[word]):
-        count[pair] += n
-a, b = min(count, key=lambda pair: (-count[pair], pair))
-new = {}
-for word, t in parts.items():
-    t = list(t)
-    for i in range(len(t) - 1, 0, -1):
-        if t[i - 1:i + 1] == [a, b]:
-            t[i - 1:i + 1] = [a + b]
-    new[word] = t
-return (a, b), new
-
-# 2.8 forgets the words without the pair: stays in the dict
-count = Counter()
-for word, n in times.items():
-    for pair in pairwise(parts[word]):
-        count[pair] += n
-a, b = min(count, key=lambda pair: (-count[pair], pair))
-return (a, b), {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
-                for w, t in parts.items() if a + b in w}
-
-# 2.8 the rarest pair: is the most frequent
-count = Counter()
-for word, n in times.items():
-    for pair in pairwise(parts[word]):
-        count[pair] += n
-a, b = min(count, key=count.get)
-return (a, b), {w: list(t) for w, t in parts.items()}
-
-# 2.9 cuts at spaces: its space included
-times = Counter(text.split())
-parts = {piece: list(piece) for piece in times}
-learned = []
-while len(learned) < n_merges and any(len(p) > 1 for p in parts.values()):
-    (a, b), parts = merge_step(parts, times)
-    learned.append(a + b)
-return learned
-
-# 2.9 always merges the first lists: go on with
-times = Counter(split_text(text))
-parts = {piece: list(piece) for piece in times}
-learned = []
-for _ in range(n_merges):
-    (a, b), _ = merge_step(parts, times)
-    learned.append(a + b)
-return learned
-
-# 2.9 does not stop: ValueError
-times = Counter(split_text(text))
-parts = {piece: list(piece) for piece in times}
-learned = []
-for _ in range(n_merges):
-    (a, b), parts = merge_step(parts, times)
-    learned.append(a + b)
-return learned
-
-# 2.9 returns pairs: return the joined token
-times = Counter(split_text(text))
-parts = {piece: list(piece) for piece in times}
-learned = []
-while len(learned) < n_merges and any(len(p) > 1 for p in parts.values()):
-    pair, parts = merge_step(parts, times)
-    learned.append(pair)
-return learned
-
-# 2.9 each different piece once: as often as it occurs
-times = dict.fromkeys(split_text(text), 1)
-parts = {piece: list(piece) for piece in times}
-learned = []
-while len(learned) < n_merges and any(len(p) > 1 for p in parts.values()):
-    (a, b), parts = merge_step(parts, times)
-    learned.append(a + b)
-return learned
-
-# 2.9 the text as one piece: a mark is a piece of its own
-parts, learned = {text: list(text)}, []
-while len(learned) < n_merges and len(parts[text]) > 1:
-    (a, b), parts = merge_step(parts, {text: 1})
-    learned.append(a + b)
-return learned
-
-# 2.10 targets are the input: not the input
+# 2.8 targets are the input: not the input
 starts = range(0, len(ids) - T, stride)
 return [(ids[s:s + T], ids[s:s + T]) for s in starts]
 
-# 2.10 only the last token is a target: T of them
+# 2.8 only the last token is a target: T of them
 starts = range(0, len(ids) - T, stride)
 return [(ids[s:s + T], [ids[s + T]]) for s in starts]
 
-# 2.10 keeps what does not fit: left out
+# 2.8 keeps what does not fit: left out
 return [(ids[s:s + T], ids[s + 1:s + T + 1])
         for s in range(0, len(ids) - 1, stride)]
 
-# 2.10 one window too few: hold one window
+# 2.8 one window too few: hold one window
 return [(ids[s:s + T], ids[s + 1:s + T + 1])
         for s in range(0, len(ids) - T - 1, stride)]
 
-# 2.10 ignores the stride: windows start at 0, 2, 4
+# 2.8 ignores the stride: windows start at 0, 2, 4
 return [(ids[s:s + T], ids[s + 1:s + T + 1])
         for s in range(0, len(ids) - T, T)]
 
-# 2.10 targets one place earlier: [3, 9, 4]
+# 2.8 targets one place earlier: [3, 9, 4]
 return [(ids[s:s + T], [0, *ids[s:s + T - 1]])
         for s in range(0, len(ids) - T, stride)]
 
-# 2.10 the next window as targets: T of them
+# 2.8 the next window as targets: T of them
 return [(ids[s:s + T], ids[s + T:s + 2 * T])
         for s in range(0, len(ids) - T, stride)]
 
-# 2.11 no positions: must be added
+# 2.9 leaves the tail: tail
+return list(range(0, n - context_length, stride))
+
+# 2.9 runs over the end: after the last
+return list(range(0, n - 1, stride))
+
+# 2.9 the last window twice: twice
+last = n - context_length - 1
+return [*range(0, last + 1, stride), last]
+
+# 2.9 one step short: tail
+last = n - context_length - 2
+return sorted({*range(0, last + 1, stride), last})[:2]
+
+# 2.9 forgets the target: after the last
+starts = list(range(0, n - context_length, stride))
+return sorted({*starts, n - context_length})
+
+# 2.9 every token starts a window: every `stride` tokens
+return list(range(n - context_length))
+
+# 2.10 no positions: must be added
 return tokens[ids]
 
-# 2.11 ids as positions: [11, 12]
+# 2.10 ids as positions: [11, 12]
 return tokens[ids] + positions[ids.clamp(max=2)]
 
-# 2.11 one position for all: for each place
+# 2.10 one position for all: for each place
 return tokens[ids] + positions[0]
 
-# 2.11 counts on through the batch: every text
+# 2.10 counts on through the batch: every text
 n = torch.arange(ids.numel()).reshape(ids.shape) % 3
 return tokens[ids] + positions[n]
 
-# 2.11 the ids themselves as numbers: (B, T, C)
+# 2.10 the ids themselves as numbers: (B, T, C)
 return ids + 0.0
 
-# 2.11 all positions, however long the text: RuntimeError
+# 2.10 all positions, however long the text: RuntimeError
 return tokens[ids] + positions
 
-# 2.11 multiplies: [11, 12]
+# 2.10 multiplies: [11, 12]
 return tokens[ids] * positions[:ids.shape[1]]
 
-# 2.11 glues side by side: (3, 2, 2)
+# 2.10 glues side by side: (3, 2, 2)
 p = positions[:ids.shape[1]].expand(len(ids), -1, -1)
 return torch.cat([tokens[ids], p], -1)
 
-# 2.11 cuts the tables off: could not learn
+# 2.10 cuts the tables off: could not learn
 return (tokens[ids] + positions[:ids.shape[1]]).detach()
+
+# 2.11 trusts the top entry: promised 9
+return heappop(heap)[1] if heap else None
+
+# 2.11 throws old entries away: corrected
+while heap:
+    n, pair = heappop(heap)
+    if count[pair] == -n:
+        return pair
+
+# 2.11 returns a pair that is gone: gone
+while heap:
+    n, pair = heappop(heap)
+    if count[pair] == -n:
+        return pair
+    heappush(heap, (-count[pair], pair))
+
+# 2.11 corrects with the wrong sign: round and round
+while heap:
+    n, pair = heappop(heap)
+    if count[pair] == -n:
+        return pair
+    if count[pair] > 0:
+        heappush(heap, (count[pair], pair))
+
+# 2.11 looks and does not take: comes twice
+while heap:
+    n, pair = heap[0]
+    if count[pair] == -n:
+        return pair
+    heappop(heap)
+    if count[pair]:
+        heappush(heap, (-count[pair], pair))
+
+# 2.11 does not need the heap: comes twice
+return max(count, key=count.get)
+
+# 2.11 puts the old promise back: round and round
+while heap:
+    n, pair = heappop(heap)
+    if count[pair] == -n:
+        return pair
+    heappush(heap, (n, pair))
+
+# 2.11 gives up at an old entry: highest true count, not None
+n, pair = heappop(heap)
+if count[pair] == -n:
+    return pair
+heappush(heap, (-count[pair], pair))
