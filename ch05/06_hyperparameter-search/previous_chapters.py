@@ -478,7 +478,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     mask = None
     if 1 < T < S:                                       # a past to read, too
         mask = q.new_full((T, S), -torch.inf).triu(1 + S - T)
-    return attention(q, k, v, mask, dropout, is_causal=1 < T == S)
+    return attention(q, k, v, mask, dropout, is_causal=(T == S and T > 1))
 
 
 class MultiHeadAttention(nn.Module):

@@ -486,12 +486,12 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def parameter_formula(cfg: dict) -> int:
-    """The same from the config: heads V C + P C + L (12 C^2 + ...) + 2 C."""
+    """The same from the config: tables V C + P C + L (12 C^2 + ...) + 2 C."""
     V, P = cfg["vocab_size"], cfg["context_length"]
     C, L = cfg["emb_dim"], cfg["n_layers"]
     block = 12 * C * C + (13 if cfg["qkv_bias"] else 10) * C
-    heads = 1 if cfg.get("tie_weights") else 2
-    return heads * V * C + P * C + L * block + 2 * C
+    tables = 1 if cfg.get("tie_weights") else 2
+    return tables * V * C + P * C + L * block + 2 * C
 
 
 def next_token_probs(logits: Tensor, temperature: float = 1.0,
@@ -569,7 +569,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     mask = None
     if 1 < T < S:                                       # a past to read, too
         mask = q.new_full((T, S), -torch.inf).triu(1 + S - T)
-    return attention(q, k, v, mask, dropout, is_causal=1 < T == S)
+    return attention(q, k, v, mask, dropout, is_causal=(T == S and T > 1))
 
 
 class MultiHeadAttention(nn.Module):
