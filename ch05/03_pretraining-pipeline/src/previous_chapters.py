@@ -1503,23 +1503,6 @@ def bits_per_byte(loss: float, task: Task) -> float:
     return loss * count_targets(task.validation) / math.log(2) / n_bytes
 
 
-@torch.no_grad()
-def calibrate(model: nn.Module, batches: list[Batch],
-              temperatures: list[float]) -> dict[float, float]:
-    """Make the best of these temperatures the new 1; the losses (nats).
-
-    The last normalisation is divided by it. Source: Guo et al. 2017, 4.2.
-    """
-    device, losses = next(model.eval().parameters()).device, Counter()
-    for inputs, targets in batches:
-        logits = model(inputs.to(device))                     # (B, T, V)
-        for t in temperatures:
-            losses[t] += sum_nll(logits / t, targets.to(device)).item()
-    model.scale_logits(1 / min(losses, key=losses.get))
-    n_targets = count_targets(batches)
-    return {t: total / n_targets for t, total in losses.items()}
-
-
 def flops_per_token(cfg: dict, length: int) -> float:
     """Operations of a training step. Source: Kaplan et al. 2020, 2.1."""
     C, L = cfg["emb_dim"], cfg["n_layers"]
@@ -1564,6 +1547,23 @@ def plot_losses(history: list[dict], floor: float | None = None) -> Any:
                  minor_formatter="{x:g}")
     ax.legend()
     return ax
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, batches: list[Batch],
+              temperatures: list[float]) -> dict[float, float]:
+    """Make the best of these temperatures the new 1; the losses (nats).
+
+    The last normalisation is divided by it. Source: Guo et al. 2017, 4.2.
+    """
+    device, losses = next(model.eval().parameters()).device, Counter()
+    for inputs, targets in batches:
+        logits = model(inputs.to(device))                     # (B, T, V)
+        for t in temperatures:
+            losses[t] += sum_nll(logits / t, targets.to(device)).item()
+    model.scale_logits(1 / min(losses, key=losses.get))
+    n_targets = count_targets(batches)
+    return {t: total / n_targets for t, total in losses.items()}
 
 
 def run_metrics(model: nn.Module, task: Task, history: list[dict],
