@@ -52,7 +52,7 @@ def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
                          "use encode_ordinary to take it letter by letter")
     if not allowed:
         return [text]
-    longest_first = sorted(map(regex.escape, allowed), reverse=True)
+    longest_first = sorted(map(regex.escape, allowed), key=len, reverse=True)
     return regex.split("(" + "|".join(longest_first) + ")", text)
 
 

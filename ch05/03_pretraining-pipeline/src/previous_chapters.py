@@ -87,7 +87,7 @@ def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
                          "use encode_ordinary to take it letter by letter")
     if not allowed:
         return [text]
-    longest_first = sorted(map(regex.escape, allowed), reverse=True)
+    longest_first = sorted(map(regex.escape, allowed), key=len, reverse=True)
     return regex.split("(" + "|".join(longest_first) + ")", text)
 
 
@@ -166,9 +166,10 @@ class Tokenizer(Protocol):
 
 
 class GPTDataset(Dataset):
-    """Item i: ids from i * stride on, and the same one later; int64 (T,).
+    """Item i: T ids from i * stride on, and targets; each int64 (T,).
 
-    ids: n token ids. ValueError if not even one window can be cut.
+    targets: the ids one place later. ids: n token ids.
+    ValueError if not even one window can be cut.
     """
 
     def __init__(self, ids: Sequence[int], context_length: int, stride: int):
