@@ -97,6 +97,11 @@ def draw_box(
     )
 
 
+def letters_of(word: str, note: str = "") -> float:
+    """The room that a token's box takes, in letters, with a note under it."""
+    return max(len(word), 0.8 * len(note)) + 0.9
+
+
 def draw_row(
     ax: Axes,
     x: float,
@@ -116,8 +121,7 @@ def draw_row(
     notes = [""] * len(words) if below is None else [str(n) for n in below]
     middles = []
     for i, (word, note) in enumerate(zip(words, notes, strict=True)):
-        letters = max(len(word), 0.8 * len(note)) + 0.9
-        span = width or letters * LETTER
+        span = width or letters_of(word, note) * LETTER
         fill = colour_of(colours[i]) if colours else SOFT[i % len(SOFT)]
         ax.add_patch(
             FancyBboxPatch(
@@ -206,10 +210,8 @@ def draw_tokens(
     """
     words = [visible(token) for token in tokens]
     under = [str(value) for value in below] if below is not None else []
-    sizes = [
-        max(len(word), 0.8 * len(note)) + 0.9
-        for word, note in zip(words, under or [""] * len(words), strict=True)
-    ]
+    notes = under or [""] * len(words)
+    sizes = list(map(letters_of, words, notes))
     lines = lines_of(tokens, sizes, width)
     tall = 0.52 if under else 0.36  # inches a line takes
     if ax is None:
@@ -225,41 +227,14 @@ def draw_tokens(
     else:
         fills = [SOFT[i % len(SOFT)] for i in range(len(words))]
     for number, line in enumerate(lines):
-        x, y = 0.0, -number * tall
-        for i in line:
-            span = sizes[i] * LETTER
-            ax.add_patch(
-                FancyBboxPatch(
-                    (x + 0.015, y - 0.13),
-                    span - 0.03,
-                    0.26,
-                    fc=fills[i],
-                    ec="#BBBBBB",
-                    lw=0.6,
-                    boxstyle="round,pad=0,rounding_size=0.04",
-                )
-            )
-            ax.text(
-                x + span / 2,
-                y,
-                words[i],
-                ha="center",
-                va="center_baseline",
-                family="DejaVu Sans Mono",
-                fontsize=9,
-                color=ink_on(fills[i]),
-            )
-            if under:
-                ax.text(
-                    x + span / 2,
-                    y - 0.22,
-                    under[i],
-                    ha="center",
-                    va="center_baseline",
-                    fontsize=8,
-                    color="#555555",
-                )
-            x += span
+        draw_row(
+            ax,
+            0.0,
+            -number * tall,
+            [tokens[i] for i in line],
+            [fills[i] for i in line],
+            [notes[i] for i in line],
+        )
     ax.set(xlim=(0, width * LETTER), ylim=(tall * (0.5 - len(lines)), 0.22))
     ax.set_aspect("equal")
     ax.axis("off")

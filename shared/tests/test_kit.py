@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
-from matplotlib.pyplot import close
+from matplotlib.pyplot import close, subplots
 from scratch_llm.cli import TRAINING, ShortParser
 from scratch_llm.exercises import EXERCISES, exercise, exercise_report
 from scratch_llm.files import atomic, read_text, write_text
+from scratch_llm.pictures import draw_attention
 from scratch_llm.runs import columns, hardware, new_folder
 from scratch_llm.style import COLOURS, draw_map
 from scratch_llm.text import text_pieces, text_table, until
@@ -194,3 +195,13 @@ def test_a_mistake_is_one_line(capsys, word, said):
         parser.parse_args([word])
     error = capsys.readouterr().err
     assert end.value.code == 2 and said in error and error.count("\n") == 1
+
+
+def test_drawn_map_greys_exactly_the_zeros():
+    weights = torch.tensor([[1.0, 0, 0], [0.3, 0.7, 0], [0.2, 0.3, 0.5]])
+    _, ax = subplots()
+    draw_attention(ax, weights, ["a", "b", "c"], "title")
+    shown = ax.images[0].get_array()
+    assert shown.mask.tolist() == (weights == 0).tolist()
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+    close("all")
