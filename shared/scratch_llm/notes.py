@@ -1,0 +1,133 @@
+"""Short notes about the people of the town, glad or sorry by what is meant.
+
+    notes(n, split, seed)   generated notes: train, validation or test;
+    hand_written()          notes written by hand, in other sentences.
+
+A note is about its hero, the first person whom it names. Its label is 1
+(positive) if the hero is glad when all that it tells has happened, and 0
+(negative) if the hero is sad or sorry. The grammar is data (`note_shapes`).
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from scratch_llm.note_shapes import MEANINGS, PARTS, SHARES
+from scratch_llm.town import PRONOUNS, WORDS
+
+NAMES = ("negative", "positive")
+SPLITS = ("train", "validation", "test")
+LISTS = {name: words.split() for name, words in WORDS.items()}
+FEELINGS = (LISTS["sorry"] + LISTS["sad"], LISTS["glad"])  # by label
+CHOICE = re.compile(r"\[([^\[\]]*)\]")
+SLOT = re.compile(r"\{(\w+)\}")
+START = re.compile(r'(^|[.?!:] "?|^")([a-z])')
+
+
+@dataclass(frozen=True)
+class Note:
+    """A text, its label, and which way its meaning is carried."""
+
+    text: str
+    label: int
+    kind: str
+
+
+def unfold(text: str, rng: random.Random) -> str:
+    """Replace each <part> and each [choice|of|some] by one alternative."""
+    while True:
+        new = re.sub(r"<(\w+)>", lambda m: rng.choice(PARTS[m[1]]), text)
+        new = CHOICE.sub(lambda m: rng.choice(m[1].split("|")), new)
+        if new == text:
+            return text
+        text = new
+
+
+def write(label: int, kind: str, rng: random.Random) -> Note | None:
+    """One try at a note; None if it would be unclear who is meant."""
+    her, him = rng.sample(["girl", "boy"], 2)
+    words = {"H": rng.choice(LISTS[her]), "F": rng.choice(LISTS[him])}
+    for form in ("he", "his", "him"):
+        words[f"h_{form}"] = PRONOUNS[her][form]
+        words[f"f_{form}"] = PRONOUNS[him][form]
+    words["R"], words["S"] = rng.sample(LISTS["role"] + LISTS["snoop"], 2)
+    words["p"] = rng.choice(FEELINGS[label])
+    words["q"] = rng.choice(FEELINGS[1 - label])
+    shape, same = rng.choice(MEANINGS[kind]), SHARES[kind][1]
+    if rng.random() < same:  # the other one feels the same
+        rest = [w for w in FEELINGS[label] if w != words["p"]]
+        words["q"] = rng.choice(rest)
+
+    def fill(match: re.Match) -> str:
+        name = match[1]
+        if name in words:
+            return words[name]
+        source = "dry wet".split() if name == "weather" else [name]
+        word = rng.choice(sorted({w for s in source for w in LISTS[s]}))
+        if name in ("thing", "place"):
+            words[name] = word
+        return word
+
+    around = kind != "condition"
+    parts = [
+        "<open>" if rng.random() < 0.85 else "",
+        "<mid>" if around and rng.random() < 0.4 else "",
+        shape,
+        "<tail>" if around else "",
+    ]
+    text = " ".join(SLOT.sub(fill, unfold(part, rng)) for part in parts)
+    text = " ".join(text.split())
+    text = START.sub(lambda m: m[1] + m[2].upper(), text)
+    return Note(text, label, kind) if clear(text, words) else None
+
+
+def clear(text: str, words: dict[str, str]) -> bool:
+    """The hero is named first, and a pronoun only after its name."""
+    hero, friend = text.find(words["H"]), text.find(words["F"])
+    if hero < 0 or 0 <= friend < hero:
+        return False
+    for who, name in (("h", hero), ("f", friend)):
+        forms = "|".join(words[f"{who}_{f}"] for f in ("he", "his", "him"))
+        pronoun = re.search(rf"\b({forms})\b", text, re.I)
+        if pronoun and not 0 <= name < pronoun.start():
+            return False
+    return True
+
+
+def notes(n: int, split: str = "train", seed: int = 0) -> list[Note]:
+    """n generated notes, half of them positive; no two are the same.
+
+    The splits share no text: which one a note belongs to is read off its
+    own words. ValueError for another split, or n below 0.
+    """
+    if split not in SPLITS or n < 0:
+        raise ValueError(f"notes({n}, {split!r}): n from 0 on, {SPLITS}")
+    rng = random.Random(f"{split} {seed}")
+    kinds, weights = list(SHARES), [share for share, _ in SHARES.values()]
+    found: dict[str, Note] = {}
+    while len(found) < n:
+        kind = rng.choices(kinds, weights)[0]
+        note = write(len(found) % 2, kind, rng)
+        if note and note.text not in found and home(note.text) == split:
+            found[note.text] = note
+    made = list(found.values())
+    rng.shuffle(made)
+    return made
+
+
+def home(text: str) -> str:
+    """The split of a text: by a number made of its letters."""
+    number = sum(i * ord(c) for i, c in enumerate(text, 1)) % 10
+    return {8: "validation", 9: "test"}.get(number, "train")
+
+
+@functools.cache
+def hand_written() -> tuple[Note, ...]:
+    """Notes written by hand, in the town's words and in shapes of their own."""
+    lines = Path(__file__).with_name("hand_written_notes.tsv")
+    rows = (line.split("\t") for line in lines.read_text("utf-8").splitlines())
+    return tuple(Note(text, int(label), kind) for label, kind, text in rows)
