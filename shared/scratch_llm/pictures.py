@@ -23,6 +23,7 @@ from scratch_llm.style import COLOURS
 
 SOFT = ("#CFE4F2", "#FBE7C0", "#CDEBE0", "#F5DCCB", "#F0DCE8")
 HIDDEN = "#E4E4E4"  # the fill of a masked cell
+FAINT = "#666666"  # the number in it
 LETTER = 0.083  # inches that a letter of a token takes
 
 
@@ -125,8 +126,8 @@ def draw_row(
         fill = colour_of(colours[i]) if colours else SOFT[i % len(SOFT)]
         ax.add_patch(
             FancyBboxPatch(
-                (x + 0.015, y - 0.13),
-                span - 0.03,
+                (x + 0.01, y - 0.13),
+                span - 0.02,
                 0.26,
                 fc=fill,
                 ec="#BBBBBB",
@@ -216,7 +217,7 @@ def draw_tokens(
     tall = 0.52 if under else 0.36  # inches a line takes
     if ax is None:
         wide = width * LETTER
-        height = tall * len(lines) + (0.38 if title else 0.1)
+        height = tall * len(lines) + (0.42 if title else 0.14)
         figure, ax = plt.subplots(figsize=(wide, height))
     scale, paint = Normalize(0, high), shade_map("error")
     if shades is not None:
@@ -289,14 +290,15 @@ def draw_table(
     for r in range(n_rows):
         for c in range(n_columns):
             value = values[r, c].item()
-            lost = grey[r, c] or value == -torch.inf
+            endless = value == -torch.inf
+            lost = grey[r, c] or endless
             fill = HIDDEN if lost else paint(scale(value))
             ax.add_patch(
                 plt.Rectangle(
                     (c - 0.5, r - 0.5), 1, 1, fc=fill, ec="white", lw=1.2
                 )
             )
-            text = "-∞" if value == -torch.inf else format(value, fmt)
+            text = "-∞" if endless else format(value, fmt)
             text = text if text.strip("-0.") else text.removeprefix("-")
             ax.text(
                 c,
@@ -304,8 +306,8 @@ def draw_table(
                 text,
                 ha="center",
                 va="center_baseline",
-                fontsize=size,
-                color=COLOURS["masked"] if lost else ink_on(fill),
+                fontsize=size + 3 if endless else size,
+                color=FAINT if lost else ink_on(fill),
             )
     ax.set(xlim=(-0.5, n_columns - 0.5), ylim=(n_rows - 0.5, -0.5))
     ax.set_xticks(range(n_columns), columns or [""] * n_columns)
