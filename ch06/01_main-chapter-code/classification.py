@@ -40,6 +40,44 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 
+def split_texts(texts: Sequence[str], labels: Sequence[int],
+                shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0
+                ) -> list[tuple[list[str], list[int]]]:
+    """Texts and labels in parts, at random; near duplicates stay together.
+
+    Two texts are near duplicates if they have the same letters when case,
+    digits and signs are left out; of equal texts one is kept.
+    """
+    families: dict[str, dict[str, int]] = defaultdict(dict)
+    for text, label in zip(texts, labels, strict=True):
+        key = re.sub(r"[\W\d_]+", "", text.lower()) or text
+        families[key].setdefault(text, label)
+    groups = list(families.values())
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(groups), generator=generator).tolist()
+    parts, start, total = [], 0.0, sum(shares)
+    for share in shares:
+        end = start + share / total
+        chosen = order[round(start * len(order)):round(end * len(order))]
+        pairs = [pair for i in chosen for pair in groups[i].items()]
+        parts.append(([text for text, _ in pairs],
+                      [label for _, label in pairs]))
+        start = end
+    return parts
+
+
+def word_counter(n: int = 1) -> Any:
+    """Logistic regression on counts of sequences of up to n words.
+
+    An unfitted pipeline of scikit-learn: fit(texts, labels), predict(texts).
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    counts = CountVectorizer(ngram_range=(1, n), token_pattern=r"\w+|[^\w\s]")
+    return make_pipeline(counts, LogisticRegression(max_iter=1000))
+
+
 def encode_text(tokenizer: Tokenizer, text: str, context_length: int,
                 prefix: str = " ") -> list[int]:
     """<|endoftext|> and the tokens of a text, context_length at most.
@@ -210,33 +248,6 @@ def accuracy(model: Classifier, dataset: TextDataset,
     return (said == torch.tensor(dataset.labels)).float().mean().item()
 
 
-def train_only(model: Classifier, what: str) -> Classifier:
-    """Freeze everything but: head, block (the last one), all, or lora.
-
-    The head is trained in each of the four ways.
-    """
-    if what not in ("head", "block", "all", "lora"):
-        raise ValueError(f"what={what!r}: not head, block, all or lora")
-    model.gpt.requires_grad_(what == "all")
-    model.head.requires_grad_(True)
-    if what == "block":
-        model.gpt.trf_blocks[-1].requires_grad_(True)
-        model.gpt.final_norm.requires_grad_(True)
-    if what == "lora":
-        detours = [m for m in model.modules() if isinstance(m, LoRALinear)]
-        if not detours:
-            raise ValueError("there is no LoRA to train: add_lora(model)")
-        for layer in detours:
-            layer.A.requires_grad_(True)
-            layer.B.requires_grad_(True)
-    return model
-
-
-def count_trained(model: nn.Module) -> int:
-    """How many numbers training may change."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
 def check_training(dataset: TextDataset, model: Classifier) -> None:
     """ValueError if a model of these classes cannot learn from these texts."""
     if dataset.names != model.names:
@@ -350,6 +361,62 @@ def calibration_bins(probs: Tensor, labels: Sequence[int], n_bins: int = 10
     return confidence, right, count
 
 
+def classify(model: Classifier, tokenizer: Tokenizer, text: str,
+             prefix: str = " ") -> dict[str, float]:
+    """The probability of each class of one text."""
+    dataset = TextDataset([text], [0], tokenizer, model.cfg["context_length"],
+                          model.names, prefix)
+    probs = predict_logits(model, dataset).softmax(1)[0]           # (K,)
+    return dict(zip(model.names, probs.tolist(), strict=True))
+
+
+def word_influence(model: Classifier, tokenizer: Tokenizer, text: str,
+                   name: str | None = None, prefix: str = " "
+                   ) -> list[tuple[str, float]]:
+    """Each word, and how much less probable class `name` is without it.
+
+    name: the class that is said of the whole text, if None. A text of one
+    word is compared with a coin of K sides.
+    """
+    words = text.split()
+    texts = [text, *(" ".join(words[:i] + words[i + 1:])
+                     for i in range(len(words)) if len(words) > 1)]
+    dataset = TextDataset(texts, [0] * len(texts), tokenizer,
+                          model.cfg["context_length"], model.names, prefix)
+    probs = predict_logits(model, dataset).softmax(1)              # (N, K)
+    k = model.names.index(name) if name else int(probs[0].argmax())
+    without = probs[1:, k] if len(words) > 1 else [1 / len(model.names)]
+    return [(word, float(probs[0, k] - p))
+            for word, p in zip(words, without, strict=True)]
+
+
+def train_only(model: Classifier, what: str) -> Classifier:
+    """Freeze everything but: head, block (the last one), all, or lora.
+
+    The head is trained in each of the four ways.
+    """
+    if what not in ("head", "block", "all", "lora"):
+        raise ValueError(f"what={what!r}: not head, block, all or lora")
+    model.gpt.requires_grad_(what == "all")
+    model.head.requires_grad_(True)
+    if what == "block":
+        model.gpt.trf_blocks[-1].requires_grad_(True)
+        model.gpt.final_norm.requires_grad_(True)
+    if what == "lora":
+        detours = [m for m in model.modules() if isinstance(m, LoRALinear)]
+        if not detours:
+            raise ValueError("there is no LoRA to train: add_lora(model)")
+        for layer in detours:
+            layer.A.requires_grad_(True)
+            layer.B.requires_grad_(True)
+    return model
+
+
+def count_trained(model: nn.Module) -> int:
+    """How many numbers training may change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
 class LoRALinear(nn.Module):
     """A frozen layer and a small detour: W x + alpha/rank B (A x).
 
@@ -417,35 +484,6 @@ def lora_parameters(cfg: dict, rank: int, where: Sequence[str] = LORA_LAYERS
     return cfg["n_layers"] * rank * sum(sizes[path] for path in where)
 
 
-def classify(model: Classifier, tokenizer: Tokenizer, text: str,
-             prefix: str = " ") -> dict[str, float]:
-    """The probability of each class of one text."""
-    dataset = TextDataset([text], [0], tokenizer, model.cfg["context_length"],
-                          model.names, prefix)
-    probs = predict_logits(model, dataset).softmax(1)[0]           # (K,)
-    return dict(zip(model.names, probs.tolist(), strict=True))
-
-
-def word_influence(model: Classifier, tokenizer: Tokenizer, text: str,
-                   name: str | None = None, prefix: str = " "
-                   ) -> list[tuple[str, float]]:
-    """Each word, and how much less probable class `name` is without it.
-
-    name: the class that is said of the whole text, if None. A text of one
-    word is compared with a coin of K sides.
-    """
-    words = text.split()
-    texts = [text, *(" ".join(words[:i] + words[i + 1:])
-                     for i in range(len(words)) if len(words) > 1)]
-    dataset = TextDataset(texts, [0] * len(texts), tokenizer,
-                          model.cfg["context_length"], model.names, prefix)
-    probs = predict_logits(model, dataset).softmax(1)              # (N, K)
-    k = model.names.index(name) if name else int(probs[0].argmax())
-    without = probs[1:, k] if len(words) > 1 else [1 / len(model.names)]
-    return [(word, float(probs[0, k] - p))
-            for word, p in zip(words, without, strict=True)]
-
-
 def save_classifier(folder: str | Path, model: Classifier,
                     tokenizer: Tokenizer, prefix: str = " ") -> None:
     """All that from_pretrained needs, into a folder; LoRA is merged before.
@@ -508,32 +546,6 @@ def from_pretrained(name: str | Path, device: str | None = None,
         model = load_model(path, place, architecture)
     return model, load_tokenizer(vocabulary, model.cfg["vocab_size"],
                                  about["prefix"])
-
-
-def split_texts(texts: Sequence[str], labels: Sequence[int],
-                shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0
-                ) -> list[tuple[list[str], list[int]]]:
-    """Texts and labels in parts, at random; near duplicates stay together.
-
-    Two texts are near duplicates if they have the same letters when case,
-    digits and signs are left out; of equal texts one is kept.
-    """
-    families: dict[str, dict[str, int]] = defaultdict(dict)
-    for text, label in zip(texts, labels, strict=True):
-        key = re.sub(r"[\W\d_]+", "", text.lower()) or text
-        families[key].setdefault(text, label)
-    groups = list(families.values())
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(groups), generator=generator).tolist()
-    parts, start, total = [], 0.0, sum(shares)
-    for share in shares:
-        end = start + share / total
-        chosen = order[round(start * len(order)):round(end * len(order))]
-        pairs = [pair for i in chosen for pair in groups[i].items()]
-        parts.append(([text for text, _ in pairs],
-                      [label for _, label in pairs]))
-        start = end
-    return parts
 
 
 Part = tuple[list[str], list[int]]  # texts, and the numbers of their classes
