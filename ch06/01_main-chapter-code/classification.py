@@ -33,7 +33,7 @@ from previous_chapters import (
     save_tokenizer,
 )
 from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
-from scratch_llm.notes import NAMES, notes
+from scratch_llm.notes import EASY, NAMES, notes
 from scratch_llm.runs import find_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -144,6 +144,8 @@ class LengthBatches:
 
     def __init__(self, lengths: Sequence[int], batch_size: int,
                  seed: int | None = None):
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: at least 1")
         self.lengths, self.batch_size = lengths, batch_size
         self.generator = seed if seed is None else (
             torch.Generator().manual_seed(seed))
@@ -248,7 +250,8 @@ def accuracy(model: Classifier, dataset: TextDataset,
     return (said == torch.tensor(dataset.labels)).float().mean().item()
 
 
-def check_training(dataset: TextDataset, model: Classifier) -> None:
+def check_training(dataset: TextDataset, model: Classifier,
+                   class_weights: Sequence[float] | None = None) -> None:
     """ValueError if a model of these classes cannot learn from these texts."""
     if dataset.names != model.names:
         raise ValueError(f"the texts have the classes {dataset.names}, the "
@@ -257,6 +260,9 @@ def check_training(dataset: TextDataset, model: Classifier) -> None:
     if len(seen) < 2:
         raise ValueError(f"{len(dataset)} texts to train on, of the classes "
                          f"{seen}: at least two classes are needed")
+    if class_weights is not None and len(class_weights) != len(model.names):
+        raise ValueError(f"class_weights {list(class_weights)}: one for each "
+                         f"of {', '.join(model.names)}")
 
 
 def fine_tune(model: Classifier, train_dataset: TextDataset,
@@ -272,7 +278,7 @@ def fine_tune(model: Classifier, train_dataset: TextDataset,
     accuracy and validation (loss; None without a validation set).
     FloatingPointError if the loss is not finite.
     """
-    check_training(train_dataset, model)
+    check_training(train_dataset, model, class_weights)
     device = next(model.parameters()).device
     precision = pick_precision(device, precision)
     weights = (None if class_weights is None else
@@ -319,6 +325,23 @@ def judge(model: Classifier, dataset: TextDataset | None,
     labels = torch.tensor(dataset.labels)
     return {"accuracy": (logits.argmax(1) == labels).float().mean().item(),
             "validation": F.cross_entropy(logits, labels).item()}
+
+
+def fine_tune_in_order(model: Classifier, datasets: Sequence[TextDataset],
+                       num_epochs: int = 1, *args: Any, **how: Any
+                       ) -> list[dict]:
+    """fine_tune on one dataset after the other, the easiest first.
+
+    Only the last is read more than once. Epochs, steps and seconds are
+    counted through. Source: Bengio et al. 2009.
+    """
+    history, done = [], {"epoch": 0, "step": 0, "seconds": 0}
+    for dataset in datasets:
+        epochs = num_epochs if dataset is datasets[-1] else 1
+        log = fine_tune(model, dataset, epochs, *args, **how)
+        history += [r | {key: r[key] + done[key] for key in done} for r in log]
+        done = {key: history[-1][key] for key in done}
+    return history
 
 
 def confusion_matrix(labels: Sequence[int], said: Sequence[int], K: int
@@ -378,6 +401,8 @@ def word_influence(model: Classifier, tokenizer: Tokenizer, text: str,
     name: the class that is said of the whole text, if None. A text of one
     word is compared with a coin of K sides.
     """
+    if name and name not in model.names:
+        raise ValueError(f"no class {name!r}: {', '.join(model.names)}")
     words = text.split()
     texts = [text, *(" ".join(words[:i] + words[i + 1:])
                      for i in range(len(words)) if len(words) > 1)]
@@ -562,6 +587,7 @@ class ClassTask:
     train: Part
     validation: Part
     test: Part
+    easy: Part | None = None  # easier texts, to begin with
 
     def dataset(self, part: Part, n: int | None = None) -> TextDataset:
         """A part, or its first n texts, as ids."""
@@ -569,6 +595,17 @@ class ClassTask:
         return TextDataset(texts[:n], labels[:n], self.tokenizer,
                            self.model.cfg["context_length"], self.names,
                            self.prefix)
+
+    def in_order(self, n: int | None = None) -> list[TextDataset]:
+        """What to train on: easy texts, if there are some, then all kinds.
+
+        n: how many in all, a fifth of them easy.
+        """
+        if self.easy is None:
+            return [self.dataset(self.train, n)]
+        easy = None if n is None else n // 5
+        return [self.dataset(self.easy, easy),
+                self.dataset(self.train, n if n is None else n - easy)]
 
     def classifier(self, pool: str = "mean", seed: int = 0) -> Classifier:
         """A copy of the base with a fresh head."""
@@ -582,20 +619,23 @@ class ClassTask:
 def load_task(base_model: str | Path = "storyteller",
               sizes: tuple[int, int, int] = (24_000, 2_000, 2_000),
               data: Any = None, seed: int = 0, weights: str | Path = "gpt2",
-              download: bool = False, device: str | None = None) -> ClassTask:
+              download: bool = False, device: str | None = None,
+              easy: int = 0) -> ClassTask:
     """A base model with the data that suit it.
 
     The storyteller, or a run's folder, reads notes; GPT-2 reads SMS, which
     are in the file `data`, or are fetched (download=True). sizes: how many
-    texts to train, to validate and to test on, at most.
+    texts to train, to validate and to test on, at most. easy: how many notes
+    of easy kinds to begin with.
     """
     model, tokenizer = from_pretrained(base_model, device, weights, download)
     if gpt2_name(str(base_model)) not in GPT2:
         prefix = read_header(find_model(base_model)[0])["prefix"]
-        parts = [[(note.text, note.label) for note in notes(n, split, seed)]
-                 for n, split in zip(sizes, ("train", "validation", "test"),
-                                     strict=True)]
-        parts = [tuple(map(list, zip(*part, strict=True))) for part in parts]
+        made = [notes(n, split, seed) for n, split in zip(
+            sizes, ("train", "validation", "test"), strict=True)]
+        made += [notes(easy, "train", seed + 1, EASY)] if easy else []
+        parts = [([note.text for note in some], [note.label for note in some])
+                 for some in made]
         return ClassTask(model, tokenizer, NAMES, prefix, *parts)
     from scratch_llm.labelled import read_labelled
     if data is None:
