@@ -33,11 +33,49 @@ from previous_chapters import (
     save_tokenizer,
 )
 from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
-from scratch_llm.notes import NAMES, notes
+from scratch_llm.notes import EASY, NAMES, notes
 from scratch_llm.runs import find_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+
+
+def split_texts(texts: Sequence[str], labels: Sequence[int],
+                shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0
+                ) -> list[tuple[list[str], list[int]]]:
+    """Texts and labels in parts, at random; near duplicates stay together.
+
+    Two texts are near duplicates if they have the same letters when case,
+    digits and signs are left out; of equal texts one is kept.
+    """
+    families: dict[str, dict[str, int]] = defaultdict(dict)
+    for text, label in zip(texts, labels, strict=True):
+        key = re.sub(r"[\W\d_]+", "", text.lower()) or text
+        families[key].setdefault(text, label)
+    groups = list(families.values())
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(groups), generator=generator).tolist()
+    parts, start, total = [], 0.0, sum(shares)
+    for share in shares:
+        end = start + share / total
+        chosen = order[round(start * len(order)):round(end * len(order))]
+        pairs = [pair for i in chosen for pair in groups[i].items()]
+        parts.append(([text for text, _ in pairs],
+                      [label for _, label in pairs]))
+        start = end
+    return parts
+
+
+def word_counter(n: int = 1) -> Any:
+    """Logistic regression on counts of sequences of up to n words.
+
+    An unfitted pipeline of scikit-learn: fit(texts, labels), predict(texts).
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    counts = CountVectorizer(ngram_range=(1, n), token_pattern=r"\w+|[^\w\s]")
+    return make_pipeline(counts, LogisticRegression(max_iter=1000))
 
 
 def encode_text(tokenizer: Tokenizer, text: str, context_length: int,
@@ -106,6 +144,8 @@ class LengthBatches:
 
     def __init__(self, lengths: Sequence[int], batch_size: int,
                  seed: int | None = None):
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: at least 1")
         self.lengths, self.batch_size = lengths, batch_size
         self.generator = seed if seed is None else (
             torch.Generator().manual_seed(seed))
@@ -210,34 +250,8 @@ def accuracy(model: Classifier, dataset: TextDataset,
     return (said == torch.tensor(dataset.labels)).float().mean().item()
 
 
-def train_only(model: Classifier, what: str) -> Classifier:
-    """Freeze everything but: head, block (the last one), all, or lora.
-
-    The head is trained in each of the four ways.
-    """
-    if what not in ("head", "block", "all", "lora"):
-        raise ValueError(f"what={what!r}: not head, block, all or lora")
-    model.gpt.requires_grad_(what == "all")
-    model.head.requires_grad_(True)
-    if what == "block":
-        model.gpt.trf_blocks[-1].requires_grad_(True)
-        model.gpt.final_norm.requires_grad_(True)
-    if what == "lora":
-        detours = [m for m in model.modules() if isinstance(m, LoRALinear)]
-        if not detours:
-            raise ValueError("there is no LoRA to train: add_lora(model)")
-        for layer in detours:
-            layer.A.requires_grad_(True)
-            layer.B.requires_grad_(True)
-    return model
-
-
-def count_trained(model: nn.Module) -> int:
-    """How many numbers training may change."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def check_training(dataset: TextDataset, model: Classifier) -> None:
+def check_training(dataset: TextDataset, model: Classifier,
+                   class_weights: Sequence[float] | None = None) -> None:
     """ValueError if a model of these classes cannot learn from these texts."""
     if dataset.names != model.names:
         raise ValueError(f"the texts have the classes {dataset.names}, the "
@@ -246,6 +260,9 @@ def check_training(dataset: TextDataset, model: Classifier) -> None:
     if len(seen) < 2:
         raise ValueError(f"{len(dataset)} texts to train on, of the classes "
                          f"{seen}: at least two classes are needed")
+    if class_weights is not None and len(class_weights) != len(model.names):
+        raise ValueError(f"class_weights {list(class_weights)}: one for each "
+                         f"of {', '.join(model.names)}")
 
 
 def fine_tune(model: Classifier, train_dataset: TextDataset,
@@ -261,7 +278,7 @@ def fine_tune(model: Classifier, train_dataset: TextDataset,
     accuracy and validation (loss; None without a validation set).
     FloatingPointError if the loss is not finite.
     """
-    check_training(train_dataset, model)
+    check_training(train_dataset, model, class_weights)
     device = next(model.parameters()).device
     precision = pick_precision(device, precision)
     weights = (None if class_weights is None else
@@ -310,6 +327,23 @@ def judge(model: Classifier, dataset: TextDataset | None,
             "validation": F.cross_entropy(logits, labels).item()}
 
 
+def fine_tune_in_order(model: Classifier, datasets: Sequence[TextDataset],
+                       num_epochs: int = 1, *args: Any, **how: Any
+                       ) -> list[dict]:
+    """fine_tune on one dataset after the other, the easiest first.
+
+    Only the last is read more than once. Epochs, steps and seconds are
+    counted through. Source: Bengio et al. 2009.
+    """
+    history, done = [], {"epoch": 0, "step": 0, "seconds": 0}
+    for dataset in datasets:
+        epochs = num_epochs if dataset is datasets[-1] else 1
+        log = fine_tune(model, dataset, epochs, *args, **how)
+        history += [r | {key: r[key] + done[key] for key in done} for r in log]
+        done = {key: history[-1][key] for key in done}
+    return history
+
+
 def confusion_matrix(labels: Sequence[int], said: Sequence[int], K: int
                      ) -> Tensor:
     """How often class i (row) was called j (column): (K, K)."""
@@ -348,6 +382,64 @@ def calibration_bins(probs: Tensor, labels: Sequence[int], n_bins: int = 10
         torch.bincount(bins, x, n_bins) / count.clamp(min=1)
         for x in (confidence, right))
     return confidence, right, count
+
+
+def classify(model: Classifier, tokenizer: Tokenizer, text: str,
+             prefix: str = " ") -> dict[str, float]:
+    """The probability of each class of one text."""
+    dataset = TextDataset([text], [0], tokenizer, model.cfg["context_length"],
+                          model.names, prefix)
+    probs = predict_logits(model, dataset).softmax(1)[0]           # (K,)
+    return dict(zip(model.names, probs.tolist(), strict=True))
+
+
+def word_influence(model: Classifier, tokenizer: Tokenizer, text: str,
+                   name: str | None = None, prefix: str = " "
+                   ) -> list[tuple[str, float]]:
+    """Each word, and how much less probable class `name` is without it.
+
+    name: the class that is said of the whole text, if None. A text of one
+    word is compared with a coin of K sides.
+    """
+    if name and name not in model.names:
+        raise ValueError(f"no class {name!r}: {', '.join(model.names)}")
+    words = text.split()
+    texts = [text, *(" ".join(words[:i] + words[i + 1:])
+                     for i in range(len(words)) if len(words) > 1)]
+    dataset = TextDataset(texts, [0] * len(texts), tokenizer,
+                          model.cfg["context_length"], model.names, prefix)
+    probs = predict_logits(model, dataset).softmax(1)              # (N, K)
+    k = model.names.index(name) if name else int(probs[0].argmax())
+    without = probs[1:, k] if len(words) > 1 else [1 / len(model.names)]
+    return [(word, float(probs[0, k] - p))
+            for word, p in zip(words, without, strict=True)]
+
+
+def train_only(model: Classifier, what: str) -> Classifier:
+    """Freeze everything but: head, block (the last one), all, or lora.
+
+    The head is trained in each of the four ways.
+    """
+    if what not in ("head", "block", "all", "lora"):
+        raise ValueError(f"what={what!r}: not head, block, all or lora")
+    model.gpt.requires_grad_(what == "all")
+    model.head.requires_grad_(True)
+    if what == "block":
+        model.gpt.trf_blocks[-1].requires_grad_(True)
+        model.gpt.final_norm.requires_grad_(True)
+    if what == "lora":
+        detours = [m for m in model.modules() if isinstance(m, LoRALinear)]
+        if not detours:
+            raise ValueError("there is no LoRA to train: add_lora(model)")
+        for layer in detours:
+            layer.A.requires_grad_(True)
+            layer.B.requires_grad_(True)
+    return model
+
+
+def count_trained(model: nn.Module) -> int:
+    """How many numbers training may change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 class LoRALinear(nn.Module):
@@ -417,35 +509,6 @@ def lora_parameters(cfg: dict, rank: int, where: Sequence[str] = LORA_LAYERS
     return cfg["n_layers"] * rank * sum(sizes[path] for path in where)
 
 
-def classify(model: Classifier, tokenizer: Tokenizer, text: str,
-             prefix: str = " ") -> dict[str, float]:
-    """The probability of each class of one text."""
-    dataset = TextDataset([text], [0], tokenizer, model.cfg["context_length"],
-                          model.names, prefix)
-    probs = predict_logits(model, dataset).softmax(1)[0]           # (K,)
-    return dict(zip(model.names, probs.tolist(), strict=True))
-
-
-def word_influence(model: Classifier, tokenizer: Tokenizer, text: str,
-                   name: str | None = None, prefix: str = " "
-                   ) -> list[tuple[str, float]]:
-    """Each word, and how much less probable class `name` is without it.
-
-    name: the class that is said of the whole text, if None. A text of one
-    word is compared with a coin of K sides.
-    """
-    words = text.split()
-    texts = [text, *(" ".join(words[:i] + words[i + 1:])
-                     for i in range(len(words)) if len(words) > 1)]
-    dataset = TextDataset(texts, [0] * len(texts), tokenizer,
-                          model.cfg["context_length"], model.names, prefix)
-    probs = predict_logits(model, dataset).softmax(1)              # (N, K)
-    k = model.names.index(name) if name else int(probs[0].argmax())
-    without = probs[1:, k] if len(words) > 1 else [1 / len(model.names)]
-    return [(word, float(probs[0, k] - p))
-            for word, p in zip(words, without, strict=True)]
-
-
 def save_classifier(folder: str | Path, model: Classifier,
                     tokenizer: Tokenizer, prefix: str = " ") -> None:
     """All that from_pretrained needs, into a folder; LoRA is merged before.
@@ -510,32 +573,6 @@ def from_pretrained(name: str | Path, device: str | None = None,
                                  about["prefix"])
 
 
-def split_texts(texts: Sequence[str], labels: Sequence[int],
-                shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0
-                ) -> list[tuple[list[str], list[int]]]:
-    """Texts and labels in parts, at random; near duplicates stay together.
-
-    Two texts are near duplicates if they have the same letters when case,
-    digits and signs are left out; of equal texts one is kept.
-    """
-    families: dict[str, dict[str, int]] = defaultdict(dict)
-    for text, label in zip(texts, labels, strict=True):
-        key = re.sub(r"[\W\d_]+", "", text.lower()) or text
-        families[key].setdefault(text, label)
-    groups = list(families.values())
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(groups), generator=generator).tolist()
-    parts, start, total = [], 0.0, sum(shares)
-    for share in shares:
-        end = start + share / total
-        chosen = order[round(start * len(order)):round(end * len(order))]
-        pairs = [pair for i in chosen for pair in groups[i].items()]
-        parts.append(([text for text, _ in pairs],
-                      [label for _, label in pairs]))
-        start = end
-    return parts
-
-
 Part = tuple[list[str], list[int]]  # texts, and the numbers of their classes
 
 
@@ -550,6 +587,7 @@ class ClassTask:
     train: Part
     validation: Part
     test: Part
+    easy: Part | None = None  # easier texts, to begin with
 
     def dataset(self, part: Part, n: int | None = None) -> TextDataset:
         """A part, or its first n texts, as ids."""
@@ -557,6 +595,17 @@ class ClassTask:
         return TextDataset(texts[:n], labels[:n], self.tokenizer,
                            self.model.cfg["context_length"], self.names,
                            self.prefix)
+
+    def in_order(self, n: int | None = None) -> list[TextDataset]:
+        """What to train on: easy texts, if there are some, then all kinds.
+
+        n: how many in all, a fifth of them easy.
+        """
+        if self.easy is None:
+            return [self.dataset(self.train, n)]
+        easy = None if n is None else n // 5
+        return [self.dataset(self.easy, easy),
+                self.dataset(self.train, n if n is None else n - easy)]
 
     def classifier(self, pool: str = "mean", seed: int = 0) -> Classifier:
         """A copy of the base with a fresh head."""
@@ -570,20 +619,23 @@ class ClassTask:
 def load_task(base_model: str | Path = "storyteller",
               sizes: tuple[int, int, int] = (24_000, 2_000, 2_000),
               data: Any = None, seed: int = 0, weights: str | Path = "gpt2",
-              download: bool = False, device: str | None = None) -> ClassTask:
+              download: bool = False, device: str | None = None,
+              easy: int = 0) -> ClassTask:
     """A base model with the data that suit it.
 
     The storyteller, or a run's folder, reads notes; GPT-2 reads SMS, which
     are in the file `data`, or are fetched (download=True). sizes: how many
-    texts to train, to validate and to test on, at most.
+    texts to train, to validate and to test on, at most. easy: how many notes
+    of easy kinds to begin with.
     """
     model, tokenizer = from_pretrained(base_model, device, weights, download)
     if gpt2_name(str(base_model)) not in GPT2:
         prefix = read_header(find_model(base_model)[0])["prefix"]
-        parts = [[(note.text, note.label) for note in notes(n, split, seed)]
-                 for n, split in zip(sizes, ("train", "validation", "test"),
-                                     strict=True)]
-        parts = [tuple(map(list, zip(*part, strict=True))) for part in parts]
+        made = [notes(n, split, seed) for n, split in zip(
+            sizes, ("train", "validation", "test"), strict=True)]
+        made += [notes(easy, "train", seed + 1, EASY)] if easy else []
+        parts = [([note.text for note in some], [note.label for note in some])
+                 for some in made]
         return ClassTask(model, tokenizer, NAMES, prefix, *parts)
     from scratch_llm.labelled import read_labelled
     if data is None:

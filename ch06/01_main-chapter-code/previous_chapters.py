@@ -13,20 +13,21 @@ import os
 import re
 import timeit
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import safetensors.torch
 import tiktoken
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from scratch_llm.fast import attention
+from scratch_llm.fast import all_cores, attention
 from scratch_llm.files import atomic
 from scratch_llm.gpt2_vocabulary import bring_vocabulary
 from torch import Tensor, nn
@@ -228,6 +229,46 @@ def gpt2_config(size: str, **changes: object) -> dict:
             **changes}
 
 
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are learned; shared ones are counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def next_token_probs(logits: Tensor, temperature: float = 1.0,
+                     top_k: int | None = None,
+                     top_p: float | None = None) -> Tensor:
+    """Probabilities to draw from: temperature, then top-k, then top-p.
+
+    (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
+    Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
+    """
+    require(0 <= temperature < math.inf, f"temperature={temperature} < 0")
+    require(top_k is None or top_k >= 1, f"top_k={top_k} keeps no token")
+    require(top_p is None or 0 < top_p <= 1, f"top_p={top_p}: not in (0, 1]")
+    if temperature == 0:
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+    logits = logits.float() / temperature
+    if top_k is not None:
+        kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    probs = logits.softmax(-1)
+    if top_p is not None and top_p < 1:
+        ranked, order = probs.sort(descending=True)
+        before = ranked.cumsum(-1) - ranked             # mass of the better
+        probs = probs.scatter(-1, order, ranked * (before < top_p))
+    return probs / probs.sum(-1, keepdim=True)
+
+
+def choose_token(logits: Tensor, temperature: float = 0.0,
+                 top_k: int | None = None, top_p: float | None = None,
+                 generator: torch.Generator | None = None) -> Tensor:
+    """The best token, or one drawn with the dials: (B, V) -> (B, 1)."""
+    if temperature == 0:
+        return logits.argmax(-1, keepdim=True)
+    probs = next_token_probs(logits, temperature, top_k, top_p)
+    return probs.multinomial(1, generator=generator)
+
+
 class KVCache:
     """Keys and values of the tokens read so far, for every block.
 
@@ -387,6 +428,67 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+def check_request(model: nn.Module, ids: Tensor, max_new_tokens: int,
+                  temperature: float = 0.0, top_k: int | None = None,
+                  top_p: float | None = None) -> None:
+    """ValueError if model cannot write on from ids like this."""
+    V = model.cfg["vocab_size"]
+    require(ids.ndim == 2 and ids.numel() and 0 <= ids.min() <= ids.max() < V,
+            f"ids {tuple(ids.shape)}: not (B, T) numbers from 0 to {V - 1}")
+    require(max_new_tokens >= 0, f"max_new_tokens={max_new_tokens}: not >= 0")
+    next_token_probs(torch.ones(1), temperature, top_k, top_p)  # can it?
+
+
+def generate_tokens(
+        model: nn.Module, ids: Tensor, max_new_tokens: int,
+        temperature: float = 0.0, top_k: int | None = None,
+        top_p: float | None = None, stop_id: int | None = None,
+        use_cache: bool = True, generator: torch.Generator | None = None
+        ) -> Iterator[Tensor]:
+    """Write on from ids (B, T): an iterator over new tokens (B, 1).
+
+    A row that has written stop_id is filled with it; when all rows have,
+    the writing ends. Raises ValueError. The model's mode is kept.
+    """
+    dials = temperature, top_k, top_p
+    check_request(model, ids, max_new_tokens, *dials)
+    most = model.cfg["context_length"]
+
+    def write(ids: Tensor) -> Iterator[Tensor]:
+        room = min(most, ids.shape[1] + max_new_tokens)
+        cache = model.new_cache(len(ids), room) if use_cache else None
+        done = torch.zeros_like(ids[:, :1], dtype=torch.bool)  # (B, 1)
+        with eval_mode(model), all_cores(model):
+            for _ in range(max_new_tokens):
+                window = ids[:, -most:]
+                if use_cache:
+                    if cache.length == most:                # it is full
+                        cache.reset()
+                    window = window[:, cache.length:]       # what is new
+                with torch.inference_mode():
+                    logits = model(window, cache, last_only=True)[:, -1]
+                new = choose_token(logits, *dials, generator)  # (B, 1)
+                if stop_id is not None:
+                    new = new.masked_fill(done, stop_id)
+                    done = done | (new == stop_id)
+                yield new
+                if done.all():
+                    break
+                ids = torch.cat([ids, new], dim=1)          # (B, T + 1)
+
+    return write(ids)
+
+
+def generate(model: nn.Module, ids: Tensor, max_new_tokens: int,
+             **how: object) -> Tensor:
+    """All at once what generate_tokens streams: (B, T) -> (B, T + n).
+
+    how: temperature and the rest, as for generate_tokens.
+    """
+    new = generate_tokens(model, ids, max_new_tokens, **how)
+    return torch.cat([ids, *new], dim=1)
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -771,6 +873,23 @@ def gpt2_model(size: str, path: str | Path) -> GPTModel:
 
 # ---- ch05: pretraining ----
 
+IGNORE = -100                  # a target with this id is not graded
+Batch = tuple[Tensor, Tensor]  # inputs and targets, (B, T) each
+
+
+def sum_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Total surprise, the sum of -ln p(target); IGNORE adds nothing.
+
+    logits (B, T, V), targets (B, T) -> scalar. Source: Shannon 1948, 6.
+    """
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(),
+                           ignore_index=IGNORE, reduction="sum")
+
+
+def count_targets(batches: Iterable[Batch]) -> int:
+    """How many targets of these batches are graded."""
+    return sum(int((targets != IGNORE).sum()) for _, targets in batches)
+
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """A context in which matrix products run in fp32 or bf16."""
@@ -778,6 +897,62 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
         raise ValueError(f"precision is fp32 or bf16, got {precision!r}")
     return torch.autocast(device.type, dtype=torch.bfloat16,
                           enabled=precision == "bf16")
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: list[Batch],
+             precision: str = "fp32") -> float:
+    """Nats per graded target, without dropout; the mode is restored."""
+    device, total = next(model.parameters()).device, 0.0
+    if not (n_targets := count_targets(batches)):
+        raise ValueError("nothing to evaluate: no target is graded")
+    with eval_mode(model):
+        for inputs, targets in batches:
+            with autocast(device, precision):
+                logits = model(inputs.to(device))
+            total += sum_nll(logits, targets.to(device)).item()
+    return total / n_targets
+
+
+def story_rows(texts: Iterable[str], tokenizer: Tokenizer) -> list[list[int]]:
+    """One row of ids per whole text, with <|endoftext|> at both ends.
+
+    A space goes before each text, so that its first word is the same token
+    as everywhere else.
+    """
+    eot, encode = tokenizer.eot_token, tokenizer.encode_ordinary
+    return [[eot, *encode(f" {text}"), eot] for text in texts]
+
+
+def pad_batch(rows: list[list[int]], pad_id: int = 0) -> Batch:
+    """Rows of unequal length as one batch; padding is never graded.
+
+    Returns inputs and targets (B, T), T = longest row - 1.
+    """
+    T = max(map(len, rows)) - 1
+    inputs = torch.full((len(rows), T), pad_id)
+    targets = torch.full((len(rows), T), IGNORE)
+    for i, row in enumerate(rows):
+        ids = torch.tensor(row)
+        inputs[i, :len(row) - 1] = ids[:-1]
+        targets[i, :len(row) - 1] = ids[1:]
+    return inputs, targets
+
+
+def bucket_batches(rows: list[list[int]], batch_size: int,
+                   generator: torch.Generator | None = None) -> list[Batch]:
+    """Batches of rows of similar length, so that little is padding.
+
+    With a generator the batches come in random order. Rows are sorted by
+    length, so the smallest batch holds the longest rows.
+    """
+    rows = sorted(rows, key=len)
+    batches = [pad_batch(rows[i:i + batch_size])
+               for i in range(0, len(rows), batch_size)]
+    if generator is None:
+        return batches
+    order = torch.randperm(len(batches), generator=generator).tolist()
+    return [batches[i] for i in order]
 
 
 def lr_at(step: int, steps: int, peak_lr: float, warmup: int) -> float:
@@ -823,6 +998,49 @@ def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
                              betas=betas, fused=fused)
+
+
+def sinusoids(T: int, C: int) -> Tensor:
+    """Waves of many lengths, (T, C). Source: Vaswani et al. 2017, 3.5."""
+    waves = T ** (-torch.arange(0, C, 2) / C)              # radians/token
+    angles = torch.arange(T)[:, None] * waves              # (T, C / 2)
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :C]
+
+
+@torch.no_grad()
+def init_copying(model: GPTModel, std: float = 0.1) -> GPTModel:
+    """Let attention pass on what it reads, from the first step on."""
+    C, L = model.cfg["emb_dim"], model.cfg["n_layers"]
+    nn.init.normal_(model.tok_emb.weight, std=std)
+    model.pos_emb.weight.copy_(std * sinusoids(*model.pos_emb.weight.shape))
+    for block in model.trf_blocks:
+        up, down = block.ff.layers[0].weight, block.ff.layers[2].weight
+        nn.init.normal_(up, std=C**-0.5)
+        nn.init.normal_(down, std=(8 * C * L)**-0.5)
+        qkv, out = block.att.qkv.weight, block.att.out_proj.weight
+        nn.init.normal_(qkv, std=C**-0.5)
+        for part, size in ((qkv[2 * C:], 1.0), (out, 0.5)):
+            nn.init.normal_(part, std=0.02).diagonal().add_(size)
+    return model
+
+
+def sample_texts(model: nn.Module, tokenizer: Tokenizer, n: int, seed: int = 0,
+                 **how: Any) -> list[str]:
+    """n texts from the empty start; how: temperature, top_k, top_p."""
+    eot, device = tokenizer.eot_token, next(model.parameters()).device
+    how = {"temperature": 1.0, "max_new_tokens": 255, "stop_id": eot} | how
+    generator = torch.Generator(device).manual_seed(seed)
+    ids = generate(model, torch.full((n, 1), eot, device=device),
+                   generator=generator, **how)[:, 1:].tolist()
+    return [tokenizer.decode(row[:(row + [eot]).index(eot)]).lstrip(" ")
+            for row in ids]
+
+
+def judge_texts(texts: list[str], parse: Callable) -> tuple[float, Counter]:
+    """The share of valid texts, and why the others are not valid."""
+    verdicts = [parse(text) for text in texts]
+    reasons = Counter(v.reason for v in verdicts if not v.ok)
+    return 1 - reasons.total() / len(texts), reasons
 
 
 def matmul_speed(device: torch.device, dtype: torch.dtype,

@@ -390,3 +390,46 @@ def draw_shades(
         fraction=0.04,
         aspect=12,
     )
+
+
+def draw_influence(
+    texts: Sequence[Sequence[tuple[str, float]]],
+    titles: Sequence[str],
+    bar: str,
+    high: float = 1.0,
+    width: int = 92,
+) -> None:
+    """Texts below each other, each word shaded by a number with a sign.
+
+    texts: words with their numbers, drawn vermilion (-high), white (0), blue
+    (high). titles: one above each text. bar: the name of the scale.
+    """
+    paint, scale = shade_map(None), Normalize(-high, high, clip=True)
+    lines = [
+        len(lines_of(words, list(map(letters_of, words)), width))
+        for words in ([word for word, _ in text] for text in texts)
+    ]
+    tall = [0.36 * n + 0.3 for n in lines]
+    figure, axes = plt.subplots(
+        len(texts),
+        1,
+        squeeze=False,
+        figsize=(width * LETTER + 1.0, max(1.3, sum(tall) + 0.1)),
+        height_ratios=tall,
+    )
+    for ax, text, title in zip(axes[:, 0], texts, titles, strict=True):
+        fills = [paint(scale(number)) for _, number in text]
+        draw_tokens(
+            [word for word, _ in text], ax=ax, width=width, colours=fills
+        )
+        for box in ax.patches:
+            box.set(lw=0, antialiased=False, boxstyle="square,pad=0")
+        ax.set_title(title, fontsize=9, fontweight="normal", pad=3)
+    figure.colorbar(
+        ScalarMappable(scale, paint),
+        ax=axes,
+        ticks=[-high, 0, high],
+        label=bar,
+        fraction=0.04,
+        aspect=16,
+    ).outline.set_visible(False)
