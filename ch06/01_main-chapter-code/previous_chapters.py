@@ -7,6 +7,7 @@
 
 import base64
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -998,6 +999,49 @@ def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
                              betas=betas, fused=fused)
+
+
+def accumulate_gradients(model: nn.Module, batches: list[Batch],
+                         precision: str = "fp32") -> tuple[float, int]:
+    """Add to .grad what one large batch would add; loss and targets.
+
+    The loss is the mean over all graded targets, in nats.
+    """
+    device = next(model.parameters()).device
+    loss, n_targets = 0.0, count_targets(batches)
+    for inputs, targets in batches:
+        with autocast(device, precision):
+            logits = model(inputs.to(device))
+        part = sum_nll(logits, targets.to(device)) / n_targets
+        part.backward()
+        loss += part.item()
+    return loss, n_targets
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer,
+          batches: Iterator[Batch], schedule: Schedule, accumulate: int = 1,
+          clip: float = 1.0, precision: str = "fp32", start: int = 0,
+          backward: Callable = accumulate_gradients) -> Iterator[dict]:
+    """Train; yield a record per step: step, train (the loss), lr, ...
+
+    grad_norm: before clipping; FloatingPointError if it is not finite.
+    """
+    step = start
+    while step < schedule.steps:
+        model.train()
+        lr = schedule(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        loss, n_targets = backward(
+            model, list(itertools.islice(batches, accumulate)), precision)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
+        if not math.isfinite(loss + norm):
+            raise FloatingPointError(f"step {step}: loss {loss}, norm {norm}")
+        optimizer.step()
+        step += 1
+        yield {"step": step, "train": loss, "lr": lr, "grad_norm": norm,
+               "n_targets": n_targets}
 
 
 def sinusoids(T: int, C: int) -> Tensor:
