@@ -23,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scratch_llm.notes import NAMES, hand_written, notes
+
 # fmt: off
 TEXT_NAMES = (
     "text texts message messages sms sentence sentences review reviews "
@@ -34,7 +36,6 @@ QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 ALIASES = {"neg": "negative", "pos": "positive"}
 # fmt: on
 LEAST = 3  # different texts of each class: to train, to choose, to test
-Part = tuple[list[str], list[int]]  # texts, and the numbers of their classes
 
 
 @dataclass
@@ -488,3 +489,164 @@ def split_items(
     for part in parts:
         rng.shuffle(part)
     return parts
+
+
+# ---- A task --------------------------------------------------------------
+
+
+@dataclass
+class Part:
+    """Texts, the numbers of their classes, and of which kind each is."""
+
+    texts: list[str]
+    labels: list[int]
+    kinds: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass
+class Splits:
+    """A task of classes, split before anybody looks.
+
+    hard: a second test, of other making, or None.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    train: Part
+    validation: Part
+    test: Part
+    hard: Part | None = None
+
+
+PUBLIC = {"sms": "sms-spam", "imdb": "imdb"}
+
+
+def load_splits(
+    data: str | Path = "notes",
+    items: int | None = None,
+    test_items: int = 2000,
+    hard: str | Path | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    seed: int = 0,
+    folder: str | Path = "data",
+    download: bool = False,
+) -> Splits:
+    """notes, sms, imdb, or a file of texts and labels, ready to learn.
+
+    items, test_items: how many at most to train on and to test on (notes are
+    made to measure, 40,000 by default). hard: a file with a second test; the
+    notes have one written by hand. Other data is split 7 : 1 : 2 unless its
+    publisher has. folder, download: where public data sets lie, and whether
+    to fetch what is not there.
+    """
+    if data == "notes":
+        splits = note_splits(items or 40_000, test_items, seed)
+    else:
+        path = public_file(data, folder, download) if data in PUBLIC else data
+        found = read_labelled(path, text_column, label_column)
+        splits = file_splits(found, path, items, test_items, seed)
+    if hard is not None:
+        found = read_test(hard, text_column, label_column)
+        labels = label_numbers(found.labels, splits.names, str(hard))
+        splits.hard = Part(found.texts, labels)
+        known = {same_text(text) for text in splits.train.texts}
+        if seen := sum(same_text(text) in known for text in found.texts):
+            tell(f"{hard}: {seen} texts are among those trained on")
+    return splits
+
+
+def note_splits(items: int, test_items: int, seed: int) -> Splits:
+    """The town's notes, and those written by hand as the second test."""
+    chosen = (
+        notes(items, "train", seed),
+        notes(min(1000, items), "validation"),
+        notes(test_items, "test"),
+        hand_written(),
+    )
+    parts = [
+        Part(
+            [note.text for note in some],
+            [note.label for note in some],
+            [note.kind for note in some],
+        )
+        for some in chosen
+    ]
+    return Splits("notes", NAMES, *parts)
+
+
+def public_file(name: str, folder: str | Path, download: bool) -> Path:
+    """Where a public data set lies; ValueError if it does not."""
+    from scratch_llm.download import DATA, fetch_data
+
+    name = PUBLIC[name]
+    path = Path(folder, Path(DATA[name]).name)
+    if download:
+        return fetch_data(name, folder)
+    if not path.is_file():
+        raise ValueError(
+            f"{name} is not in {folder}: fetch it with python "
+            f"gpt_download.py {name}, or by --download"
+        )
+    return path
+
+
+def read_test(path: str | Path, *columns: str | None) -> Labelled:
+    """A second test; its columns may have names of their own."""
+    try:
+        return read_labelled(path, *columns, to_learn=False)
+    except ValueError:
+        if not any(columns):
+            raise
+        try:
+            return read_labelled(path, to_learn=False)
+        except ValueError:
+            pass
+        raise
+
+
+def file_splits(
+    found: Labelled,
+    path: str | Path,
+    items: int | None,
+    test_items: int,
+    seed: int,
+) -> Splits:
+    """What a file holds, split; ValueError if that is too little."""
+    where, everything = str(path), range(len(found.texts))
+    if found.splits:
+        outside = [i for i in everything if found.splits[i] == "train"]
+        tests = [i for i in everything if found.splits[i] == "test"]
+        random.Random(f"{seed}").shuffle(tests)
+        inner = split_items(
+            [found.texts[i] for i in outside],
+            [found.labels[i] for i in outside],
+            (0.9, 0.1),
+            seed,
+            where,
+        )
+        chosen = [[outside[i] for i in part] for part in inner] + [tests]
+    else:
+        shares = (0.7, 0.1, 0.2)
+        chosen = split_items(found.texts, found.labels, shares, seed, where)
+    names = found.names
+    numbers = label_numbers(found.labels, names, where)
+    parts = []
+    limits = (items, test_items, test_items)
+    for indices, most in zip(chosen, limits, strict=True):
+        indices = indices[:most]
+        parts.append(
+            Part(
+                [found.texts[i] for i in indices],
+                [numbers[i] for i in indices],
+            )
+        )
+    if lacking := set(range(len(names))) - set(parts[0].labels):
+        raise ValueError(
+            f"{where}: among {len(parts[0])} items to train on there is none "
+            f"of class {names[min(lacking)]}: take more --items"
+        )
+    return Splits(Path(path).name.split(".")[0], names, *parts)
