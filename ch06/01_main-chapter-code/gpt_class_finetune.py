@@ -32,6 +32,7 @@ from classification import (
     confusion_matrix,
     count_trained,
     from_pretrained,
+    judge,
     make_loader,
     merge_lora,
     precision_recall_f1,
@@ -347,29 +348,12 @@ def fine_tune_run(run: Run, args: argparse.Namespace, folder: Path) -> None:
                 "epoch": step / per_epoch,
                 "step": step,
                 "train": sum(run.losses[start:]) / (step - start),
-                **measure(run, "validation"),
+                **judge(model, run.data["validation"], run.precision),
                 "lr": r["lr"],
             }
             run.seconds = record["seconds"] = time.perf_counter() - began
             keep_best(run, record, folder)
     bar.close()
-
-
-def measure(run: Run, name: str) -> dict[str, float]:
-    """The loss (nats) on a part, and the share of right answers."""
-    logits, labels = part_logits(run, name)
-    right = (logits.argmax(1) == labels).float().mean().item()
-    return {
-        "validation": F.cross_entropy(logits, labels).item(),
-        "accuracy": right,
-    }
-
-
-def part_logits(run: Run, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (N, K) and labels (N,) of a part."""
-    dataset = run.data[name]
-    logits = predict_logits(run.model, dataset, precision=run.precision)
-    return logits, torch.tensor(dataset.labels)
 
 
 def keep_best(run: Run, record: dict, folder: Path) -> None:
@@ -466,8 +450,10 @@ def judge_run(run: Run, folder: Path, metrics: dict) -> None:
         if part not in run.data:
             continue
         texts = getattr(run.splits, part)
-        logits, labels = part_logits(run, part)
-        probs = logits.softmax(1)  # (N, K)
+        labels = torch.tensor(run.data[part].labels)
+        probs = predict_logits(
+            run.model, run.data[part], precision=run.precision
+        ).softmax(1)  # (N, K)
         said = probs.argmax(1)
         confusion = confusion_matrix(
             labels.tolist(), said.tolist(), len(names)
@@ -494,7 +480,7 @@ def record_run(run: Run, folder: Path, metrics: dict) -> None:
         best = run.best and run.best["step"]
         save_figure(
             folder / "loss.png",
-            lambda: draw_training(run.losses, run.history, best),
+            lambda: draw_training(run.losses, run.history, best, run.counted),
         )
     tables = {
         title: metrics[key]

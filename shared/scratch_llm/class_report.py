@@ -163,14 +163,17 @@ def save_figure(path: Path, draw: Callable[[], plt.Figure]) -> None:
 
 
 def draw_training(
-    losses: Sequence[float], history: Sequence[dict], best: int | None
+    losses: Sequence[float],
+    history: Sequence[dict],
+    best: int | None,
+    counted: dict[str, float],
 ) -> plt.Figure:
     """Loss of the steps, and loss and accuracy after each epoch.
 
     history: records with step, validation (loss) and accuracy. best: the
-    step whose weights are kept.
+    step whose weights are kept. counted: what counting_baselines returns.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.8))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 2.8))
     width = max(1, len(losses) // 50)
     means = smooth(list(losses), width)
     steps = range(width, width + len(means))
@@ -181,10 +184,15 @@ def draw_training(
         ax.plot(x, y, "o-", color=COLOURS["validation"], label="validation")
     left.set(xlabel="step", ylabel="loss (nats per text)", ylim=(0, None))
     left.legend()
-    right.set(
-        xlabel="step", ylabel="share of right answers", ylim=(None, 1.005)
-    )
-    right.set_xlim(0, max(x + [len(losses)]) * 1.05)
+    last, beside = max([*x, len(losses)]), right.get_yaxis_transform()
+    for key, word in (("baseline", "words"), ("ngram", "1-3 words")):
+        if (level := counted.get(f"{key}_accuracy")) is not None:
+            right.axhline(level, ls=":", color=COLOURS["masked"], lw=1.2)
+            right.text(
+                1.01, level, word, va="center", size=9, transform=beside
+            )
+    right.set(xlabel="step", ylabel="right answers (share)")
+    right.set(xlim=(0, 1.05 * last), ylim=(None, 1.01))
     if best is not None:
         right.axvline(best, ls=":", color=COLOURS["ink"], lw=1)
         above = right.get_xaxis_transform()

@@ -20,8 +20,10 @@ import warnings
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from scratch_llm.notes import NAMES, hand_written, notes
 
@@ -38,9 +40,20 @@ ALIASES = {"neg": "negative", "pos": "positive"}
 LEAST = 3  # different texts of each class: to train, to choose, to test
 
 
+class Labelled(NamedTuple):
+    """Texts, the number of each one's class, and what the classes are called.
+
+    Classes that are numbers go by size, words by the alphabet.
+    """
+
+    texts: list[str]
+    labels: list[int]
+    names: tuple[str, ...]
+
+
 @dataclass
-class Labelled:
-    """Texts, the label of each as a word, and where the file puts each.
+class Words:
+    """Texts and their labels as they stand in a file.
 
     splits: train or test for each text where the publisher has decided,
     else empty.
@@ -50,10 +63,10 @@ class Labelled:
     labels: list[str]
     splits: list[str] = field(default_factory=list)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The classes: numbers by size, words by the alphabet."""
-        return class_names(self.labels)
+    def __getitem__(self, chosen: list[int]) -> Words:
+        """Some of the texts, by their numbers."""
+        columns = (self.texts, self.labels, self.splits)
+        return Words(*([c[i] for i in chosen] if c else [] for c in columns))
 
 
 # ---- Files ---------------------------------------------------------------
@@ -63,36 +76,48 @@ def read_labelled(
     path: str | Path,
     text_column: str | None = None,
     label_column: str | None = None,
-    to_learn: bool = True,
+    split: str | None = None,
 ) -> Labelled:
     """Read texts and labels from a CSV or TSV file, with a header or without.
 
     Also from SMS Spam Collection (a zip with one table in it) and IMDB's
     reviews (a tar, or a folder, with train/pos/0_9.txt and its kind), packed
-    as they are published. Columns go by name or by number, from 1. Rows
-    without a text or a label are left out with a warning. to_learn: refuse
-    labels that nobody could learn, as if there is but one.
+    as they are published; split: train or test, to get that part alone.
+    Columns go by name or by number, from 1. Rows without a text or a label
+    are left out with a warning. ValueError if there is nothing to learn.
     """
+    found = read_words(path, text_column, label_column)
+    if split is not None:
+        if split not in found.splits:
+            raise ValueError(f"{path} has no part called {split!r}")
+        n = len(found.texts)
+        found = found[[i for i in range(n) if found.splits[i] == split]]
+    names = class_names(found.labels)
+    check_classes(found.labels, str(path))
+    numbers = label_numbers(found.labels, names, str(path))
+    return Labelled(found.texts, numbers, names)
+
+
+def read_words(
+    path: str | Path,
+    text_column: str | None = None,
+    label_column: str | None = None,
+) -> Words:
+    """What read_labelled reads, with labels as words, and nothing refused."""
     path = Path(path)
     if path.is_dir() or path.name.endswith((".tar.gz", ".tgz", ".tar")):
         found = read_folders(path)
     else:
         found = read_table(path, text_column, label_column)
-    whole = [i for i, text in enumerate(found.texts) if text.strip()]
-    if gone := len(found.texts) - len(whole):
-        tell(f"{path}: {gone} rows without a text are left out")
-    labelled = [i for i in whole if found.labels[i]]
-    if gone := len(whole) - len(labelled):
-        tell(f"{path}: {gone} rows without a label are left out")
-    texts, labels, splits = (
-        [column[i] for i in labelled] if column else []
-        for column in (found.texts, found.labels, found.splits)
-    )
-    found = Labelled(texts, whole_numbers(labels), splits)
-    if not texts:
+    for column in ("text", "label"):
+        cells = getattr(found, f"{column}s")
+        full = [i for i, cell in enumerate(cells) if cell.strip()]
+        if gone := len(cells) - len(full):
+            tell(f"{path}: {gone} rows without a {column} are left out")
+        found = found[full]
+    if not found.texts:
         raise ValueError(f"{path} holds no text with a label")
-    if to_learn:
-        check_classes(found.labels, str(path))
+    found.labels = whole_numbers(found.labels)
     return found
 
 
@@ -130,7 +155,7 @@ def whole_numbers(labels: list[str]) -> list[str]:
 
 def read_table(
     path: Path, text_column: str | None, label_column: str | None
-) -> Labelled:
+) -> Words:
     """The two columns of a table, as they stand."""
     rows = parse_rows(decode(read_bytes(path), path), path)
     header = rows.pop(0) if has_header(rows, text_column, label_column) else []
@@ -143,7 +168,7 @@ def read_table(
     if any(row[j].strip() for row in rows for j in unnamed):
         tell(f"{path}: {len(unnamed)} columns without a name are left out")
     text, label = pick_columns(names, rows, text_column, label_column, path)
-    return Labelled(
+    return Words(
         [row[text] for row in rows], [row[label].strip() for row in rows]
     )
 
@@ -362,14 +387,14 @@ def longer_column(rows: list[list[str]], pair: list[int]) -> int | None:
     return text if clear and lengths[label] < lengths[text] else None
 
 
-def read_folders(path: Path) -> Labelled:
+def read_folders(path: Path) -> Words:
     """Texts in folders: train/pos/0_9.txt is of class pos, for training.
 
     Folders called unsup (without a class) are passed over; line breaks in
     HTML become spaces.
     """
     place = re.compile(r"(?:^|/)(train|test)/([^/]+)/[^/]+\.txt$")
-    found, broken = Labelled([], [], []), 0
+    found, broken = Words([], [], []), 0
     try:
         for name, data in members(path):
             match = place.search(name)
@@ -445,8 +470,8 @@ def label_numbers(
 
 
 def same_text(text: str) -> str:
-    """What two texts have in common if they are one for a reader."""
-    return " ".join(re.findall(r"\w+", text.lower())) or text.strip()
+    """What near duplicates have in common: their letters."""
+    return re.sub(r"[\W\d_]+", "", text.lower()) or text.strip()
 
 
 def split_items(
@@ -459,8 +484,8 @@ def split_items(
     """Numbers of items, dealt out at random by these shares.
 
     Of each class every part gets its share, and one text at least. Texts that
-    differ in capitals, spaces and signs only stay together, so that nothing
-    is tested that was trained on.
+    differ in capitals, digits, spaces and signs only stay together, so that
+    nothing is tested that was trained on.
     """
     together = defaultdict(list)
     for i, text in enumerate(texts):
@@ -547,7 +572,7 @@ def load_splits(
         splits = note_splits(items or 40_000, test_items, seed)
     else:
         path = public_file(data, folder, download) if data in PUBLIC else data
-        found = read_labelled(path, text_column, label_column)
+        found = read_words(path, text_column, label_column)
         splits = file_splits(found, path, items, test_items, seed)
     if hard is not None:
         found = read_test(hard, text_column, label_column)
@@ -594,22 +619,19 @@ def public_file(name: str, folder: str | Path, download: bool) -> Path:
     return path
 
 
-def read_test(path: str | Path, *columns: str | None) -> Labelled:
+def read_test(path: str | Path, *columns: str | None) -> Words:
     """A second test; its columns may have names of their own."""
     try:
-        return read_labelled(path, *columns, to_learn=False)
+        return read_words(path, *columns)
     except ValueError:
-        if not any(columns):
-            raise
-        try:
-            return read_labelled(path, to_learn=False)
-        except ValueError:
-            pass
+        if any(columns):
+            with suppress(ValueError):
+                return read_words(path)
         raise
 
 
 def file_splits(
-    found: Labelled,
+    found: Words,
     path: str | Path,
     items: int | None,
     test_items: int,
@@ -617,22 +639,18 @@ def file_splits(
 ) -> Splits:
     """What a file holds, split; ValueError if that is too little."""
     where, everything = str(path), range(len(found.texts))
+    check_classes(found.labels, where)
     if found.splits:
-        outside = [i for i in everything if found.splits[i] == "train"]
+        outer = [i for i in everything if found.splits[i] == "train"]
         tests = [i for i in everything if found.splits[i] == "test"]
         random.Random(f"{seed}").shuffle(tests)
-        inner = split_items(
-            [found.texts[i] for i in outside],
-            [found.labels[i] for i in outside],
-            (0.9, 0.1),
-            seed,
-            where,
-        )
-        chosen = [[outside[i] for i in part] for part in inner] + [tests]
+        part = found[outer]
+        inner = split_items(part.texts, part.labels, (0.9, 0.1), seed, where)
+        chosen = [[outer[i] for i in some] for some in inner] + [tests]
     else:
         shares = (0.7, 0.1, 0.2)
         chosen = split_items(found.texts, found.labels, shares, seed, where)
-    names = found.names
+    names = class_names(found.labels)
     numbers = label_numbers(found.labels, names, where)
     parts = []
     limits = (items, test_items, test_items)
