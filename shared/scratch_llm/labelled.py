@@ -34,6 +34,7 @@ TEXT_NAMES = (
 LABEL_NAMES = (
     "label labels class classes category categories sentiment target topic "
     "feeling emotion v1").split()
+NUMBER = re.compile(r"-?\d+([.,]\d*)?")
 QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 ALIASES = {"neg": "negative", "pos": "positive"}
 # fmt: on
@@ -291,8 +292,9 @@ def has_header(
 ) -> bool:
     """Whether the first row names the columns.
 
-    It does if it holds a name that is usual or asked for, or if something
-    stands in it that never comes again in a column of few values.
+    It does if it holds a name that is usual or asked for, a word above a
+    column of numbers, or something that never comes again in a column of few
+    values.
     """
     first, rest = [cell.strip() for cell in rows[0]], rows[1:]
     asked = [name for name in (text_column, label_column) if name]
@@ -301,8 +303,10 @@ def has_header(
     usual = {*TEXT_NAMES, *LABEL_NAMES}
     for j, cell in enumerate(first):
         below = Counter(row[j].strip() for row in rest if j < len(row))
-        if cell in below or re.fullmatch(r"-?\d+(\.\d*)?", cell):
+        if cell in below or NUMBER.fullmatch(cell):
             continue
+        if below and all(NUMBER.fullmatch(value) for value in below):
+            return True
         if cell.lower() in usual or 0 < len(below) <= len(rest) / 3:
             return True
     return False
