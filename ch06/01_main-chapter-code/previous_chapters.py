@@ -7,6 +7,7 @@
 
 import base64
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -226,6 +227,11 @@ def gpt2_config(size: str, **changes: object) -> dict:
     C, L, H = GPT2_SIZES[size]
     return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
             **changes}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are learned; shared ones are counted once."""
+    return sum(p.numel() for p in model.parameters())
 
 
 class KVCache:
@@ -771,6 +777,23 @@ def gpt2_model(size: str, path: str | Path) -> GPTModel:
 
 # ---- ch05: pretraining ----
 
+IGNORE = -100                  # a target with this id is not graded
+Batch = tuple[Tensor, Tensor]  # inputs and targets, (B, T) each
+
+
+def sum_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Total surprise, the sum of -ln p(target); IGNORE adds nothing.
+
+    logits (B, T, V), targets (B, T) -> scalar. Source: Shannon 1948, 6.
+    """
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(),
+                           ignore_index=IGNORE, reduction="sum")
+
+
+def count_targets(batches: Iterable[Batch]) -> int:
+    """How many targets of these batches are graded."""
+    return sum(int((targets != IGNORE).sum()) for _, targets in batches)
+
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """A context in which matrix products run in fp32 or bf16."""
@@ -823,6 +846,73 @@ def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
                              betas=betas, fused=fused)
+
+
+def accumulate_gradients(model: nn.Module, batches: list[Batch],
+                         precision: str = "fp32") -> tuple[float, int]:
+    """Add to .grad what one large batch would add; loss and targets.
+
+    The loss is the mean over all graded targets, in nats.
+    """
+    device = next(model.parameters()).device
+    loss, n_targets = 0.0, count_targets(batches)
+    for inputs, targets in batches:
+        with autocast(device, precision):
+            logits = model(inputs.to(device))
+        part = sum_nll(logits, targets.to(device)) / n_targets
+        part.backward()
+        loss += part.item()
+    return loss, n_targets
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer,
+          batches: Iterator[Batch], schedule: Schedule, accumulate: int = 1,
+          clip: float = 1.0, precision: str = "fp32", start: int = 0,
+          backward: Callable = accumulate_gradients) -> Iterator[dict]:
+    """Train; yield a record per step: step, train (the loss), lr, ...
+
+    grad_norm: before clipping; FloatingPointError if it is not finite.
+    """
+    step = start
+    while step < schedule.steps:
+        model.train()
+        lr = schedule(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        loss, n_targets = backward(
+            model, list(itertools.islice(batches, accumulate)), precision)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
+        if not math.isfinite(loss + norm):
+            raise FloatingPointError(f"step {step}: loss {loss}, norm {norm}")
+        optimizer.step()
+        step += 1
+        yield {"step": step, "train": loss, "lr": lr, "grad_norm": norm,
+               "n_targets": n_targets}
+
+
+def sinusoids(T: int, C: int) -> Tensor:
+    """Waves of many lengths, (T, C). Source: Vaswani et al. 2017, 3.5."""
+    waves = T ** (-torch.arange(0, C, 2) / C)              # radians/token
+    angles = torch.arange(T)[:, None] * waves              # (T, C / 2)
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :C]
+
+
+@torch.no_grad()
+def init_copying(model: GPTModel, std: float = 0.1) -> GPTModel:
+    """Let attention pass on what it reads, from the first step on."""
+    C, L = model.cfg["emb_dim"], model.cfg["n_layers"]
+    nn.init.normal_(model.tok_emb.weight, std=std)
+    model.pos_emb.weight.copy_(std * sinusoids(*model.pos_emb.weight.shape))
+    for block in model.trf_blocks:
+        up, down = block.ff.layers[0].weight, block.ff.layers[2].weight
+        nn.init.normal_(up, std=C**-0.5)
+        nn.init.normal_(down, std=(8 * C * L)**-0.5)
+        qkv, out = block.att.qkv.weight, block.att.out_proj.weight
+        nn.init.normal_(qkv, std=C**-0.5)
+        for part, size in ((qkv[2 * C:], 1.0), (out, 0.5)):
+            nn.init.normal_(part, std=0.02).diagonal().add_(size)
+    return model
 
 
 def matmul_speed(device: torch.device, dtype: torch.dtype,
