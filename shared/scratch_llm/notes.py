@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import random
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ NAMES = ("negative", "positive")
 SPLITS = ("train", "validation", "test")
 LISTS = {name: words.split() for name, words in WORDS.items()}
 FEELINGS = (LISTS["sorry"] + LISTS["sad"], LISTS["glad"])  # by label
+PEOPLE = {*LISTS["girl"], *LISTS["boy"]}
+MOODS = {*FEELINGS[0], *FEELINGS[1]}
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 SLOT = re.compile(r"\{(\w+)\}")
 START = re.compile(r'(^|[.?!:] "?|^")([a-z])')
@@ -72,12 +75,12 @@ def write(label: int, kind: str, rng: random.Random) -> Note | None:
             words[name] = word
         return word
 
-    around = kind != "condition"
+    opened, around = rng.random() < 0.4, kind != "condition"
     parts = [
-        "<open>" if rng.random() < 0.85 else "",
-        "<mid>" if around and rng.random() < 0.4 else "",
+        "<open>" if opened or not around else "",
+        "<mid>" if around and rng.random() < 0.1 else "",
         shape,
-        "<tail>" if around else "",
+        "<tail>" if around and (not opened or rng.random() < 0.2) else "",
     ]
     text = " ".join(SLOT.sub(fill, unfold(part, rng)) for part in parts)
     text = " ".join(text.split())
@@ -101,8 +104,8 @@ def clear(text: str, words: dict[str, str]) -> bool:
 def notes(n: int, split: str = "train", seed: int = 0) -> list[Note]:
     """n generated notes, half of them positive; no two are the same.
 
-    The splits share no text: which one a note belongs to is read off its
-    own words. ValueError for another split, or n below 0.
+    The splits share no text, and no pair of a hero and the first feeling
+    that is named. ValueError for another split, or n below 0.
     """
     if split not in SPLITS or n < 0:
         raise ValueError(f"notes({n}, {split!r}): n from 0 on, {SPLITS}")
@@ -120,14 +123,22 @@ def notes(n: int, split: str = "train", seed: int = 0) -> list[Note]:
 
 
 def home(text: str) -> str:
-    """The split of a text: by a number made of its letters."""
-    number = sum(i * ord(c) for i, c in enumerate(text, 1)) % 10
+    """The split of a text: by its hero and the first feeling it names."""
+    found = re.findall(r"[A-Za-z]+", text)
+    hero = next(word for word in found if word in PEOPLE)
+    feeling = next(word for word in found if word.lower() in MOODS)
+    number = zlib.crc32(f"{hero} {feeling.lower()}".encode()) % 10
     return {8: "validation", 9: "test"}.get(number, "train")
 
 
 @functools.cache
-def hand_written() -> tuple[Note, ...]:
-    """Notes written by hand, in the town's words and in shapes of their own."""
-    lines = Path(__file__).with_name("hand_written_notes.tsv")
-    rows = (line.split("\t") for line in lines.read_text("utf-8").splitlines())
+def hand_written(which: str = "notes") -> tuple[Note, ...]:
+    """Notes written by hand, in the town's words and in their own shapes.
+
+    which: "notes" are short and plain, "rich" ones are longer and have wit.
+    """
+    path = Path(__file__).with_name(f"hand_written_{which}.tsv")
+    if not path.is_file():
+        raise ValueError(f"no hand-written {which!r}: notes or rich")
+    rows = (line.split("\t") for line in path.read_text("utf-8").splitlines())
     return tuple(Note(text, int(label), kind) for label, kind, text in rows)
