@@ -38,7 +38,7 @@ from previous_chapters import (
 )
 from scratch_llm.cli import SEEDS, ShortParser, run_script, say
 from scratch_llm.files import atomic, write_text
-from scratch_llm.gpt2_files import DownloadError
+from scratch_llm.gpt2_files import GPT2, DownloadError
 from scratch_llm.labelled import (
     ALIASES,
     Part,
@@ -302,35 +302,52 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("batch-size", int, 1, math.inf, 32, "texts per step"),
     ("lr", float, 1e-9, math.inf, None, "highest learning rate"),
     ("rank", int, 1, math.inf, 16, "of LoRA"),
-    ("seed", int, 0, SEEDS, 0, "of head, LoRA and order"),
 ]
 
 
 def new_parser() -> ShortParser:
-    parser = ShortParser(prog="imdb.py", description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    p = commands.add_parser("prepare", help="the archive as three tables")
-    p.add_argument("--archive", metavar="FILE", help="aclImdb_v1.tar.gz")
-    p.add_argument("--download", action="store_true", help="fetch it first")
-    p.add_argument("--to", default="data", help="where it is fetched to")
-    p.add_argument("--data", default="data/imdb", help="where tables go")
-    p.add_numbers([("seed", int, 0, SEEDS, 0, "of the validation split")])
-    p = commands.add_parser("baseline", help="TF-IDF, logistic regression")
-    p.add_argument("--data", default="data/imdb", help="where tables lie")
-    p = commands.add_parser("train", help="finetune a GPT")
-    p.add_argument("--data", default="data/imdb", help="where tables lie")
-    p.add_argument("--model", default="storyteller", help="or gpt2-small")
-    p.add_argument("--weights", default="gpt2", help="where GPT-2 lies")
-    p.add_argument("--download", action="store_true", help="fetch GPT-2")
-    p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
-    p.add_argument("--out", metavar="FOLDER", help="default: runs/imdb-001")
-    p.add_argument("--keep", choices=KEEP, default="start")
-    p.add_argument("--layers", choices=RATES, default="all")
+    p = ShortParser(prog="imdb.py", description=__doc__.split("\n")[0])
+    p.add_argument("command", choices=RUN, help="in this order")
     p.add_argument(
+        "--data",
+        default="data/imdb",
+        metavar="FOLDER",
+        help="where the three tables lie (default data/imdb)",
+    )
+    p.add_numbers([("seed", int, 0, SEEDS, 0, "of split, head and order")])
+    p.add_argument(
+        "--download", action="store_true", help="fetch the archive, or GPT-2"
+    )
+    g = p.add_argument_group("prepare")
+    g.add_argument("--archive", metavar="FILE", help="one that you have")
+    g.add_argument(
+        "--to",
+        default="data",
+        metavar="FOLDER",
+        help="where the archive lies, or is fetched to (default data)",
+    )
+    g = p.add_argument_group("train")
+    g.add_argument(
+        "--model",
+        default="storyteller",
+        help=f"storyteller (default), {', '.join(GPT2)}, or a run's folder",
+    )
+    g.add_argument(
+        "--weights", default="gpt2", help="where GPT-2's weights lie"
+    )
+    g.add_argument("--device", help="cpu, cuda or mps (default: the best)")
+    g.add_argument("--out", metavar="FOLDER", help="default: runs/imdb-001")
+    g.add_argument(
+        "--keep", choices=KEEP, default="start", help="of a text too long"
+    )
+    g.add_argument(
+        "--layers", choices=RATES, default="all", help="what is trained"
+    )
+    g.add_argument(
         "--pooling", choices=("mean", "last", "first"), default="mean"
     )
     p.add_numbers(NUMBERS)
-    return parser
+    return p
 
 
 def run_prepare(args: argparse.Namespace) -> None:
