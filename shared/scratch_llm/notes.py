@@ -14,6 +14,7 @@ import functools
 import random
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from scratch_llm.note_shapes import MEANINGS, PARTS, SHARES
 from scratch_llm.town import PRONOUNS, WORDS
 
 NAMES = ("negative", "positive")
+EASY = ("plain", "local", "whose", "speech")
 SPLITS = ("train", "validation", "test")
 LISTS = {name: words.split() for name, words in WORDS.items()}
 FEELINGS = (LISTS["sorry"] + LISTS["sad"], LISTS["glad"])  # by label
@@ -101,16 +103,22 @@ def clear(text: str, words: dict[str, str]) -> bool:
     return True
 
 
-def notes(n: int, split: str = "train", seed: int = 0) -> list[Note]:
+def notes(
+    n: int,
+    split: str = "train",
+    seed: int = 0,
+    kinds: Sequence[str] = tuple(SHARES),
+) -> list[Note]:
     """n generated notes, half of them positive; no two are the same.
 
     The splits share no text, and no pair of a hero and the first feeling
-    that is named. ValueError for another split, or n below 0.
+    that is named. kinds: which to write; EASY are those to begin with.
+    ValueError for another split, or n below 0.
     """
     if split not in SPLITS or n < 0:
         raise ValueError(f"notes({n}, {split!r}): n from 0 on, {SPLITS}")
     rng = random.Random(f"{split} {seed}")
-    kinds, weights = list(SHARES), [share for share, _ in SHARES.values()]
+    weights = [SHARES[kind][0] for kind in kinds]
     found: dict[str, Note] = {}
     while len(found) < n:
         kind = rng.choices(kinds, weights)[0]
