@@ -384,7 +384,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"app.py: error: {error}", file=sys.stderr)
         return 2
     print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
-    threading.Event().wait()
+    try:
+        threading.Event().wait()
+    finally:
+        page.close(verbose=False)
     return 0
 
 

@@ -311,7 +311,7 @@ def test_a_program_can_ask_too(address):
 
     client = Client(address, verbose=False, analytics_enabled=False)
     job = client.submit("On Monday Nora was glad.", api_name="/read")
-    assert points(job.result(timeout=30)) == {"glad.": 50}
+    assert points(job.result(timeout=120)) == {"glad.": 50}
     assert "ruby" not in job.outputs()[0]
     last = client.predict(NASTY, api_name="/read")
     assert NASTY in Shown(last).text("rt")
@@ -336,7 +336,7 @@ def test_the_script_serves_until_it_is_stopped(run):
         said = child.stdout.readline()
         assert "http://127.0.0.1:" in said
         child.send_signal(signal.SIGINT)
-        _, errors = child.communicate(timeout=30)
+        _, errors = child.communicate(timeout=120)
     finally:
         child.kill()
     assert (child.returncode, errors) == (130, "app.py: stopped\n")
@@ -371,7 +371,7 @@ class Visit:
 
     def __init__(self, browser, address: str, scheme: str) -> None:
         self.page = browser.new_page(color_scheme=scheme)
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(120_000)
         self.asked, self.errors = [], []
         self.page.on("request", lambda r: self.asked.append(r.url))
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
