@@ -95,7 +95,7 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("items", int, 2, math.inf, None, "texts to train on, at most"),
     ("test-items", int, 2, math.inf, 2000, "texts to test on, at most"),
     ("context-length", int, 2, math.inf, None, "longest text in tokens"),
-    ("epochs", int, 1, 10**6, None, "passes through the texts"),
+    ("epochs", int, 1, 10**6, None, "passes through the texts (notes: 2)"),
     ("batch-size", int, 1, math.inf, 32, "texts per step"),
     ("lr", float, 0, math.inf, None, "highest learning rate"),
     ("warmup", int, 0, math.inf, 50, "steps until the highest rate"),
@@ -107,6 +107,7 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("seed", int, 0, SEEDS, 123, "of head, LoRA, order and split"),
 ]
 RATES = {"head": 1e-2, "block": 2e-3, "all": 1e-3, "lora": 3e-3}
+USUAL_STEPS = 800  # as many epochs as that takes, but 3 to 30
 LARGE = 512  # channels; from there on rates are a twentieth
 
 
@@ -251,7 +252,9 @@ def prepare(args: argparse.Namespace) -> Run:
         small = gpt.cfg["emb_dim"] < LARGE
         args.lr = RATES[args.layers] * (1 if small else 0.05)
     if args.epochs is None:
-        args.epochs = 2 if args.data == "notes" else 6
+        per_epoch = math.ceil(len(splits.train) / args.batch_size)
+        enough = math.ceil(USUAL_STEPS / per_epoch)
+        args.epochs = 2 if args.data == "notes" else min(30, max(3, enough))
     data = {
         name: TextDataset(
             part.texts,
