@@ -10,6 +10,7 @@ loss.png, confusion.png and errors.txt. Ctrl-C leaves a loadable checkpoint.
 
 import argparse
 import copy
+import itertools
 import math
 import os
 import signal
@@ -93,6 +94,7 @@ CHOICES = {  # name: choices, default, what it is
 }
 NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("items", int, 2, math.inf, None, "texts to train on, at most"),
+    ("easy", int, 0, math.inf, 10_000, "notes of easy kinds to begin with"),
     ("test-items", int, 2, math.inf, 2000, "texts to test on, at most"),
     ("context-length", int, 2, math.inf, None, "longest text in tokens"),
     ("epochs", int, 1, 10**6, None, "passes through the texts (notes: 2)"),
@@ -101,12 +103,12 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("warmup", int, 0, math.inf, 50, "steps until the highest rate"),
     ("weight-decay", float, 0, math.inf, 0.01, "of matrices"),
     ("clip", float, 1e-9, math.inf, 1.0, "longest gradient"),
-    ("rank", int, 1, math.inf, 16, "of LoRA"),
-    ("alpha", float, 1e-9, math.inf, 32.0, "of LoRA"),
+    ("rank", int, 1, math.inf, 64, "of LoRA"),
+    ("alpha", float, 1e-9, math.inf, 1024.0, "of LoRA"),
     ("max-minutes", float, 0.001, math.inf, 3.7, "fewer steps if need be"),
     ("seed", int, 0, SEEDS, 123, "of head, LoRA, order and split"),
 ]
-RATES = {"head": 1e-2, "block": 2e-3, "all": 1e-3, "lora": 3e-3}
+RATES = {"head": 1e-2, "block": 2e-3, "all": 1e-3, "lora": 5e-4}
 USUAL_STEPS = 800  # as many epochs as that takes, but 3 to 30
 LARGE = 512  # channels; from there on rates are a twentieth
 
@@ -224,6 +226,7 @@ def prepare(args: argparse.Namespace) -> Run:
         args.seed,
         args.data_folder,
         args.download,
+        args.easy,
     )
     base, tokenizer, prefix = open_model(
         args, model_name(args) or "storyteller"
@@ -275,11 +278,17 @@ def prepare(args: argparse.Namespace) -> Run:
 
 
 def endless_batches(
-    dataset: TextDataset, batch_size: int, seed: int, length: int | None
+    datasets: list[TextDataset],
+    batch_size: int,
+    seed: int,
+    length: int | None,
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Batches, epoch after epoch; all of this length (B, T), if given."""
-    loader = make_loader(dataset, batch_size, seed)
-    while True:
+    """Batches of each dataset in turn, of the last one epoch after epoch.
+
+    All of them have this length (B, T), if it is given.
+    """
+    loaders = [make_loader(some, batch_size, seed) for some in datasets]
+    for loader in itertools.chain(loaders, itertools.repeat(loaders[-1])):
         for ids, lengths, labels in loader:
             if length is not None:
                 ids = F.pad(ids, (0, length - ids.shape[1]))
@@ -320,8 +329,12 @@ def fine_tune_run(run: Run, args: argparse.Namespace, folder: Path) -> None:
     """Train; keep the weights of the best epoch, in `run` and in a file."""
     model, dataset = run.model, run.data["train"]
     device = next(model.parameters()).device
-    per_epoch = math.ceil(len(dataset) / args.batch_size)
-    args.steps = args.epochs * per_epoch
+    easy = [run.data["easy"]] if "easy" in run.data else []
+    before, per_epoch = (
+        sum(math.ceil(len(some) / args.batch_size) for some in part)
+        for part in (easy, [dataset])
+    )
+    args.steps = before + args.epochs * per_epoch
     schedule = Schedule(args.steps, args.lr, min(args.warmup, args.steps // 5))
     weights = None
     if args.class_weights == "balanced":
@@ -333,7 +346,7 @@ def fine_tune_run(run: Run, args: argparse.Namespace, folder: Path) -> None:
     for r in train(
         model,
         make_optimizer(model, args.weight_decay),
-        endless_batches(dataset, args.batch_size, args.seed, length),
+        endless_batches([*easy, dataset], args.batch_size, args.seed, length),
         schedule,
         clip=args.clip,
         precision=run.precision,
@@ -345,10 +358,11 @@ def fine_tune_run(run: Run, args: argparse.Namespace, folder: Path) -> None:
         bar.total = schedule.steps
         bar.set_postfix_str(f"loss {r['train']:.3f}, lr {r['lr']:.1e}")
         bar.update()
-        if step % per_epoch == 0 or step == schedule.steps:
-            start = len(run.history) * per_epoch
+        done = step - before  # of the steps with all kinds of texts
+        if done > 0 and done % per_epoch == 0 or step == schedule.steps:
+            start = run.history[-1]["step"] if run.history else 0
             record = {
-                "epoch": step / per_epoch,
+                "epoch": max(0, done / per_epoch),
                 "step": step,
                 "train": sum(run.losses[start:]) / (step - start),
                 **judge(model, run.data["validation"], run.precision),
