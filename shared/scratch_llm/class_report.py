@@ -216,7 +216,9 @@ def draw_confusion(
     for ax, (title, table) in zip(panels[0], tables.items(), strict=True):
         counts = torch.tensor(table)
         shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-        image = ax.imshow(shares.tolist(), vmin=0, vmax=1, cmap=shade_map("train"))
+        image = ax.imshow(
+            shares.tolist(), vmin=0, vmax=1, cmap=shade_map("train")
+        )
         ax.set(title=title, xlabel="read as", ylabel="is")
         turn = 45 if K > 3 else 0
         ax.set_xticks(
