@@ -40,6 +40,7 @@ from classification import (
     predict_logits,
     save_classifier,
     train_only,
+    word_counter,
 )
 from previous_chapters import (
     GPTModel,
@@ -582,7 +583,7 @@ def main(argv: list[str] | None = None) -> int:
             run = prepare(args)
         folder = new_folder(args.out, f"classifier-{run.splits.name}")
         say(opening_line(run))
-        run.counted = counting_baselines(run.splits)
+        run.counted = counting_baselines(run.splits, word_counter)
         try:
             fine_tune_run(run, args, folder)
         except (KeyboardInterrupt, FloatingPointError) as error:

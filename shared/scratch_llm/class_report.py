@@ -24,38 +24,21 @@ from scratch_llm.text import text_table
 # ---- Counting words ------------------------------------------------------
 
 
-def word_counter(texts: Sequence[str], labels: Sequence, most: int = 1) -> Any:
-    """A logistic regression on how often each word occurs, fitted.
-
-    most: up to so many words in a row count as one. Where no word occurs
-    twice, or none at all, letters are counted instead of words.
-    """
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    rare = 2 if len(texts) > 5000 else 1  # seen once: no help, much memory
-    for how in ({"min_df": rare}, {"analyzer": "char"}):
-        counter = CountVectorizer(ngram_range=(1, most), **how)
-        model = make_pipeline(counter, LogisticRegression(max_iter=1000))
-        try:
-            return model.fit(texts, labels)
-        except ValueError:  # an empty vocabulary
-            if "analyzer" in how:
-                raise
-
-
-def counting_baselines(splits: Splits) -> dict[str, float | None]:
+def counting_baselines(
+    splits: Splits, word_counter: Callable[[int], Any]
+) -> dict[str, float | None]:
     """What the most frequent class and two word counters reach.
 
+    word_counter: from the longest sequence of words to an unfitted pipeline.
     Shares of right answers on the test, and on the hard one if there is one.
     """
     train, found = splits.train, {}
     usual = max(set(train.labels), key=train.labels.count)
-    counters = {
-        "baseline": word_counter(train.texts, train.labels),
-        "ngram": word_counter(train.texts, train.labels, 3),
-    }
+    rare = 2 if len(train) > 5000 else 1  # seen once: no help, much memory
+    counters = {"baseline": word_counter(1), "ngram": word_counter(3)}
+    for model in counters.values():
+        model.set_params(countvectorizer__min_df=rare)
+        model.fit(train.texts, train.labels)
     for prefix, part in (("", splits.test), ("hard_", splits.hard)):
         right = None
         if part is not None:
