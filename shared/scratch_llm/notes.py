@@ -25,6 +25,8 @@ NAMES = ("negative", "positive")
 EASY = ("plain", "local", "whose", "speech")
 SPLITS = ("train", "validation", "test")
 LISTS = {name: words.split() for name, words in WORDS.items()}
+WORDS_OF = {name: sorted({*words}) for name, words in LISTS.items()}
+WORDS_OF["weather"] = sorted({*LISTS["dry"], *LISTS["wet"]})
 FEELINGS = (LISTS["sorry"] + LISTS["sad"], LISTS["glad"])  # by label
 PEOPLE = {*LISTS["girl"], *LISTS["boy"]}
 MOODS = {*FEELINGS[0], *FEELINGS[1]}
@@ -71,8 +73,7 @@ def write(label: int, kind: str, rng: random.Random) -> Note | None:
         name = match[1]
         if name in words:
             return words[name]
-        source = "dry wet".split() if name == "weather" else [name]
-        word = rng.choice(sorted({w for s in source for w in LISTS[s]}))
+        word = rng.choice(WORDS_OF[name])
         if name in ("thing", "place"):
             words[name] = word
         return word
