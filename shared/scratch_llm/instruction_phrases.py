@@ -539,7 +539,7 @@ wet dry|thing animal role
 full empty|place shelter
 long short|tool spot
 thick thin|thing spot
-high low|spot place
+high low|spot shelter
 wide narrow|spot place
 strong weak|animal role
 rich poor|role

@@ -14,15 +14,19 @@ model does with them it has learned to do, not learned by heart.
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import string
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from scratch_llm import instruction_phrases as tables
+from scratch_llm.cli import ShortParser, between
 from scratch_llm.storyworld import WORLD, story
 from scratch_llm.town import PRONOUNS, WORDS
 
@@ -35,6 +39,7 @@ MOODS = LISTS["glad"] + LISTS["sad"] + LISTS["sorry"]
 LISTS["mood"] = MOODS
 LISTS["weather"] = LISTS["dry"] + LISTS["wet"]
 LISTS["number"] = NUMBERS
+FILLERS = {word for words in LISTS.values() for word in words}
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,9 @@ def _facts_text(rng: random.Random) -> Text:
     )
     shape = rng.choice(shapes)
     told: dict[str, str] = {}
-    for _ in range(rng.choice((2, 2, 3, 3, 4))):
+    taken: set[str] = set()
+    size = rng.choice((2, 2, 3, 3, 4))
+    while len(told) < size:
         if rng.random() < 0.4:
             shape = rng.choice(shapes)
         pattern = shape
@@ -197,10 +204,10 @@ def _facts_text(rng: random.Random) -> Text:
             _, _, past, rest = rng.choice(VERBS)
             pattern = f"{past} {rest}"
         phrase = _fill(pattern, rng)
-        taken = {word for old in told.values() for word in WORD.findall(old)}
-        fresh = [w for w in WORD.findall(phrase) if len(w) > 3]
-        if not taken.intersection(fresh):
+        fresh = FILLERS.intersection(WORD.findall(phrase))
+        if not taken & fresh:  # no word twice: each answer is one person
             told[_person(rng, *told)] = phrase
+            taken |= fresh
     some = tuple(f"{name} {phrase}." for name, phrase in told.items())
     return Text(" ".join(some), some, {}, (*told.items(),))
 
@@ -350,6 +357,8 @@ def _unsaid(text: Text, rng: random.Random) -> Asked:
     if told and rng.random() < 0.7:
         who = rng.choice([*told, _person(rng, *told)])
         phrase = told.get(who, "")
+        if phrase and not phrase.startswith(("has ", "is ", "likes ")):
+            return None
         verb, question = rng.choice(
             (
                 ("has a ", "What does {} have?"),
@@ -588,9 +597,6 @@ def _opposite(rng: random.Random, split: str) -> Made:
     return {"word": word}, text, answer
 
 
-KNOWN = {word.lower() for words in WORDS.values() for word in words.split()}
-
-
 def _spelling(rng: random.Random, split: str) -> Made:
     """One word of five or more letters: two swapped, one lost, or doubled."""
     who, verb, _, _, rest = _sentence(rng)
@@ -603,7 +609,7 @@ def _spelling(rng: random.Random, split: str) -> Made:
     a, b = word[at], word[at + 1]
     wrong = rng.choice((b + a, a, a + a + b))
     wrong = word[:at] + wrong + word[at + 2 :]
-    if wrong == word or wrong in KNOWN:
+    if wrong == word or wrong in WORLD.words:
         return None
     return {}, re.sub(rf"\b{word}\b", wrong, right), right
 
@@ -847,6 +853,35 @@ def entries(
     return made
 
 
+# --------------------------------------------------------------- verdict ---
+
+
+def normalise(text: str) -> str:
+    """Small letters, without punctuation and articles, as in SQuAD.
+
+    "The mill!" is "mill", and "At the mill." is "at mill": another answer.
+    """
+    kept = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(w for w in kept.split() if w not in ("a", "an", "the"))
+
+
+def exact_match(answer: str, output: str) -> bool:
+    """Whether an answer is the right one, once both are normalised."""
+    return normalise(answer) == normalise(output)
+
+
+def token_f1(answer: str, output: str) -> float:
+    """F1 of the words of an answer against those of the right one.
+
+    Source: Rajpurkar et al. 2016, SQuAD, section 6.1 (arXiv:1606.05250).
+    """
+    said, right = normalise(answer).split(), normalise(output).split()
+    both = sum((Counter(said) & Counter(right)).values())
+    if not said or not right:
+        return float(said == right)
+    return 2 * both / (len(said) + len(right))
+
+
 # ----------------------------------------------------------------- pages ---
 
 LAYOUTS = (  # of a question and its answer
@@ -856,7 +891,7 @@ LAYOUTS = (  # of a question and its answer
     "{q} {a}",
     "Q. {q}\nA. {a}",
     "- {q}\n- {a}",
-    '"{q}" - {a}',
+    "{q} - {a}",
 )
 EXERCISES = (  # of an instruction, its input and its answer
     "{q}\n{i}\n{a}",
@@ -926,3 +961,59 @@ def pages(n: int, seed: int = 0) -> Iterator[str]:
                 entry = write(rng.choice(families), "base", rng)
                 some += [entry] if entry else []
         yield page(some, rng)
+
+
+# --------------------------------------------------------- command line ---
+
+SIZES = {"train": 35, "validation": 5, "test": 10}  # entries of a family
+
+
+def instruction_data(seed: int = 0) -> list[dict]:
+    """The data of the course, in Alpaca's form: 1,600 entries.
+
+    Each has instruction, input and output, and for our own scoring family,
+    split and held_out (whether the phrasing never stands in the training
+    part, which is so for half of the test).
+    """
+    data = []
+    for split, size in SIZES.items():
+        parts = {False: size} if split != "test" else {False: 5, True: 5}
+        for held_out, each in parts.items():
+            for one in entries(
+                each * len(FAMILIES), split, seed, FAMILIES, held_out
+            ):
+                row = {"instruction": one.instruction, "input": one.input}
+                row |= {"output": one.output, "family": one.family}
+                data.append(row | {"split": split, "held_out": held_out})
+    return data
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code (2: wrong arguments)."""
+    parser = ShortParser(
+        prog="instructions.py",
+        description="Instructions whose right answer is known.",
+    )
+    parser.add_argument("--out", type=Path, help="the JSON file to write")
+    parser.add_argument("--seed", type=between(0), default=0)
+    parser.add_argument(
+        "--pages", type=between(1), metavar="N", help="print N pages instead"
+    )
+    args = parser.parse_args(argv)
+    if not args.out and not args.pages:
+        parser.error("give --out FILE or --pages N")
+    for one in pages(args.pages or 0, args.seed):
+        print(one, end="\n\n-----\n\n")
+    if args.out:
+        data = instruction_data(args.seed)
+        lines = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+        try:
+            args.out.write_bytes(lines.encode())
+        except OSError as error:
+            parser.error(str(error))
+        print(f"{args.out}: {len(data):,} entries")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
