@@ -27,7 +27,7 @@ from pathlib import Path
 
 from scratch_llm import instruction_phrases as tables
 from scratch_llm.cli import ShortParser, between
-from scratch_llm.storyworld import WORLD, story
+from scratch_llm.storyworld import WORLD, Story, story
 from scratch_llm.town import PRONOUNS, WORDS
 
 SPLITS = ("base", "train", "validation", "test")
@@ -165,13 +165,17 @@ def _person(rng: random.Random, *others: str) -> str:
     return name
 
 
+def _story(rng: random.Random, split: str) -> Story:
+    """A story that stands in no other split, and in no corpus."""
+    return story(2**50 + 4 * rng.randrange(2**40) + SPLITS.index(split))
+
+
 def write_text(rng: random.Random, split: str) -> Text:
     """A story of a split, one to four sentences of it, or some facts."""
     kind = rng.random()
     if kind < 0.25:
         return _facts_text(rng)
-    seed = 2**50 + 4 * rng.randrange(2**40) + SPLITS.index(split)
-    told = story(seed)
+    told = _story(rng, split)
     lines = sentences(told.text)
     start, end = 0, len(lines)
     if kind < 0.7:
@@ -448,8 +452,7 @@ Made = tuple[dict[str, str], str, str] | None
 
 def _ending(rng: random.Random, split: str) -> Made:
     """The right end beside one with another name, sky or feeling."""
-    seed = 2**50 + 4 * rng.randrange(2**40) + SPLITS.index(split)
-    told = story(seed)
+    told = _story(rng, split)
     *body, right = sentences(told.text)
     hero, feeling = told.facts["hero"], told.facts["feeling"]
     kind = rng.choice(("name", "sky", "feeling"))
