@@ -917,11 +917,14 @@ def _length(text: str) -> int:
     )
 
 
-def page(some: Sequence[Entry], rng: random.Random) -> str:
+def page(
+    some: Sequence[Entry], rng: random.Random, wrap: str = "{}"
+) -> str:
     """A page of the question book with as many entries as it can hold.
 
     Entries that follow each other and have one input share its text.
-    Layouts vary from page to page; none is the one of finetuning.
+    Layouts vary from page to page; none is the one of finetuning. wrap:
+    what to put around each answer.
     """
     ask_, exercise = rng.choice(LAYOUTS), rng.choice(EXERCISES)
     gap = rng.choice(("\n", "\n\n"))
@@ -933,7 +936,8 @@ def page(some: Sequence[Entry], rng: random.Random) -> str:
         if len(same) > 1:
             layout, blocks = ask_, [text]
         for one in same:
-            block = layout.format(q=one.instruction, i=text, a=one.output)
+            answer = wrap.format(one.output)
+            block = layout.format(q=one.instruction, i=text, a=answer)
             length += _length(block)
             if done and length + sum(map(_length, blocks)) > LONGEST:
                 length -= _length(block)
@@ -944,7 +948,7 @@ def page(some: Sequence[Entry], rng: random.Random) -> str:
     return gap.join(done)
 
 
-def pages(n: int, seed: int = 0) -> Iterator[str]:
+def pages(n: int, seed: int = 0, wrap: str = "{}") -> Iterator[str]:
     """n pages for the base: texts with questions, and pages of exercises."""
     rng = random.Random(f"pages {seed}")
     about = [one for one in BASE_FAMILIES if one in ASK]
@@ -963,7 +967,7 @@ def pages(n: int, seed: int = 0) -> Iterator[str]:
             while len(some) < 6:
                 entry = write(rng.choice(families), "base", rng)
                 some += [entry] if entry else []
-        yield page(some, rng)
+        yield page(some, rng, wrap)
 
 
 # --------------------------------------------------------- command line ---

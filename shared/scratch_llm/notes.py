@@ -23,6 +23,7 @@ from scratch_llm.town import PRONOUNS, WORDS
 
 NAMES = ("negative", "positive")
 EASY = ("plain", "local", "whose", "speech")
+FREE = "free"
 SPLITS = ("train", "validation", "test")
 LISTS = {name: words.split() for name, words in WORDS.items()}
 WORDS_OF = {name: sorted({*words}) for name, words in LISTS.items()}
@@ -54,8 +55,8 @@ def unfold(text: str, rng: random.Random) -> str:
         text = new
 
 
-def write(label: int, kind: str, rng: random.Random) -> Note | None:
-    """One try at a note; None if it would be unclear who is meant."""
+def cast(label: int, rng: random.Random) -> dict[str, str]:
+    """Who and what a note is about: the words of its first slots."""
     her, him = rng.sample(["girl", "boy"], 2)
     words = {"H": rng.choice(LISTS[her]), "F": rng.choice(LISTS[him])}
     for form in ("he", "his", "him"):
@@ -64,20 +65,39 @@ def write(label: int, kind: str, rng: random.Random) -> Note | None:
     words["R"], words["S"] = rng.sample(LISTS["role"] + LISTS["snoop"], 2)
     words["p"] = rng.choice(FEELINGS[label])
     words["q"] = rng.choice(FEELINGS[1 - label])
-    shape, same = rng.choice(MEANINGS[kind]), SHARES[kind][1]
-    if rng.random() < same:  # the other one feels the same
-        rest = [w for w in FEELINGS[label] if w != words["p"]]
-        words["q"] = rng.choice(rest)
+    return words
 
-    def fill(match: re.Match) -> str:
+
+def fill(
+    parts: Sequence[str],
+    words: dict[str, str],
+    rng: random.Random,
+    kept: Sequence[str] = ("thing", "place"),
+) -> str:
+    """Parts with words in their slots; a kept one is the same each time."""
+
+    def word_for(match: re.Match) -> str:
         name = match[1]
         if name in words:
             return words[name]
         word = rng.choice(WORDS_OF[name])
-        if name in ("thing", "place"):
+        if name in kept:
             words[name] = word
         return word
 
+    text = " ".join(SLOT.sub(word_for, unfold(part, rng)) for part in parts)
+    text = " ".join(text.split())
+    return START.sub(lambda m: m[1] + m[2].upper(), text)
+
+
+def write(label: int, kind: str, rng: random.Random) -> Note | None:
+    """One try at a note; None if it would be unclear who is meant."""
+    if kind == FREE:
+        return write_free(label, rng)[0]
+    words = cast(label, rng)
+    shape, same = rng.choice(MEANINGS[kind]), SHARES[kind][1]
+    if rng.random() < same:  # the other one feels the same
+        words["q"] = other_word(words["p"], rng)
     opened, around = rng.random() < 0.4, kind != "condition"
     parts = [
         "<open>" if opened or not around else "",
@@ -85,10 +105,51 @@ def write(label: int, kind: str, rng: random.Random) -> Note | None:
         shape,
         "<tail>" if around and (not opened or rng.random() < 0.2) else "",
     ]
-    text = " ".join(SLOT.sub(fill, unfold(part, rng)) for part in parts)
-    text = " ".join(text.split())
-    text = START.sub(lambda m: m[1] + m[2].upper(), text)
+    text = fill(parts, words, rng)
     return Note(text, label, kind) if clear(text, words) else None
+
+
+def other_word(feeling: str, rng: random.Random) -> str:
+    """Another word of the same side."""
+    side = FEELINGS[feeling in FEELINGS[1]]
+    return rng.choice([word for word in side if word != feeling])
+
+
+@functools.cache
+def free_shapes(half: str = "notes") -> tuple[tuple[str, str], ...]:
+    """Shapes that people wrote one by one, and the friend's feeling in them.
+
+    Each shape belongs to one half: "notes" are written from the one, and
+    the "library", which a base model reads, from the other. The friend
+    feels "p" as the hero does, or "q", or "" if the text does not say.
+    """
+    path = Path(__file__).with_name("free_shapes.tsv")
+    rows = (line.split("\t") for line in path.read_text("utf-8").splitlines())
+    side = ("library", "notes").index(half)
+    return tuple(
+        (shape, friend)
+        for shape, friend in rows
+        if zlib.crc32(shape.encode()) % 2 == side
+    )
+
+
+def write_free(
+    label: int,
+    rng: random.Random,
+    shapes: Sequence[tuple[str, str]] | None = None,
+) -> tuple[Note | None, dict[str, int]]:
+    """A note in a free shape, and who is glad (1) or sorry (0) in it."""
+    shape, friend = rng.choice(shapes or free_shapes())
+    words = cast(label, rng)
+    words["p2"] = other_word(words["p"], rng)
+    words["q2"] = other_word(words["q"], rng)
+    text = fill([shape], words, rng, ("thing", "place", "day"))
+    if not clear(text, words):
+        return None, {}
+    moods = {words["H"]: label}
+    if friend:
+        moods[words["F"]] = label if friend == "p" else 1 - label
+    return Note(text, label, FREE), moods
 
 
 def clear(text: str, words: dict[str, str]) -> bool:
@@ -113,13 +174,14 @@ def notes(
     """n generated notes, half of them positive; no two are the same.
 
     The splits share no text, and no pair of a hero and the first feeling
-    that is named. kinds: which to write; EASY are those to begin with.
+    that is named. kinds: which to write; EASY are those to begin with, and
+    FREE, which the default leaves out, has shapes that nobody sorted.
     ValueError for another split, or n below 0.
     """
     if split not in SPLITS or n < 0:
         raise ValueError(f"notes({n}, {split!r}): n from 0 on, {SPLITS}")
     rng = random.Random(f"{split} {seed}")
-    weights = [SHARES[kind][0] for kind in kinds]
+    weights = [SHARES.get(kind, (1,))[0] for kind in kinds]
     found: dict[str, Note] = {}
     while len(found) < n:
         kind = rng.choices(kinds, weights)[0]

@@ -1,0 +1,82 @@
+"""What the librarian reads: stories, a book of moods, and a question book.
+
+A web corpus holds more than stories: people write how somebody feels, and
+others ask and answer. So does the town's library. A document is a list of
+parts, each a text and how much the loss of its tokens weighs: an answer
+weighs more than the words around it, most of which nobody could foretell.
+
+    documents(n, seed)   shuffled documents of all three kinds.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import re
+from collections.abc import Iterator
+
+from scratch_llm.instructions import pages
+from scratch_llm.notes import free_shapes, write_free
+from scratch_llm.storyworld import story
+
+Document = list[tuple[str, float]]
+WORDS = ("sorry", "glad")
+ASKED = ("Is {0} glad or sorry? {1}.", "How is {0}? {1}.", "{0}: {1}.")
+WEIGHT = 8.0  # of a whole answer's loss, spread over its tokens
+SHARES = {"story": 0.09, "mood": 0.83, "page": 0.08}  # of the documents
+FIRST_STORY = 9 * 2**32  # of a corpus that nothing else reads
+ANSWER = re.compile("( ?)<<(.*?)>>", re.DOTALL)
+
+
+def is_easy(shape: str) -> bool:
+    """Whether a shape has only feelings of the hero's own side."""
+    return "{p" in shape and "{q" not in shape
+
+
+@functools.cache
+def easy_shapes() -> tuple[tuple[str, str], ...]:
+    """The library's shapes in which nobody feels otherwise than the hero."""
+    return tuple(one for one in free_shapes("library") if is_easy(one[0]))
+
+
+def mood(rng: random.Random, easy: bool = False) -> Document:
+    """A note, and how somebody in it feels: a mark, or question and answer."""
+    shapes = easy_shapes() if easy else free_shapes("library")
+    note = None
+    while note is None:
+        note, moods = write_free(rng.randrange(2), rng, shapes)
+    if rng.random() < 0.6:
+        return [(note.text, 1.0), (f" {WORDS[note.label]}", WEIGHT)]
+    parts = [(note.text, 1.0)]
+    asked = [*moods.items()]
+    rng.shuffle(asked)
+    for name, label in asked:
+        before, after = rng.choice(ASKED).format(name, "|").split("|")
+        parts += [(f" {before.rstrip()}", 1.0), (f" {WORDS[label]}", WEIGHT)]
+        parts.append((after, 1.0))
+    return parts
+
+
+def in_parts(page: str) -> Document:
+    """A page with <<answers>>, in parts; a space goes with its answer."""
+    parts, at = [], 0
+    for found in ANSWER.finditer(page):
+        parts.append((page[at : found.start()], 1.0))
+        parts.append((found[1] + found[2], WEIGHT))
+        at = found.end()
+    return [part for part in [*parts, (page[at:], 1.0)] if part[0]]
+
+
+def documents(seed: int = 0, easy: bool = False) -> Iterator[Document]:
+    """Endless documents of all kinds. easy: moods in easy shapes only."""
+    rng = random.Random(f"library {seed} {easy}")
+    told = itertools.count(FIRST_STORY + 2**24 * (2 * seed + easy), 2)
+    book = pages(2**31, 2 * seed + easy, "<<{}>>")
+    for kind in iter(lambda: rng.choices(*zip(*SHARES.items()))[0], None):
+        if kind == "story":
+            yield [(story(next(told)).text, 1.0)]
+        elif kind == "mood":
+            yield mood(rng, easy)
+        else:
+            yield in_parts(next(book))
