@@ -187,8 +187,8 @@ def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message]
 
 def to_messages(entry: Entry, system: str = "", answer: bool = True
                 ) -> list[Message]:
-    """An entry as a chat: the user gives instruction and input."""
-    asked = "\n".join(filter(None, (entry.instruction, entry.input)))
+    """An entry as a chat: the user gives the input, then the instruction."""
+    asked = "\n".join(filter(None, (entry.input, entry.instruction)))
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": asked})
     if answer:
