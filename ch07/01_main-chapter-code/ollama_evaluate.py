@@ -106,7 +106,7 @@ def report(entries: list[dict], records: list[dict | None]) -> str:
     families = defaultdict(list)
     for entry, record in zip(entries, records, strict=True):
         if record:
-            families[entry.get("family", "")].append(record)
+            families[str(entry.get("family", ""))].append(record)
     judged = [record for record in records if record]
     scores = [r["score"] for r in judged if r["score"] is not None]
     lines = []
@@ -134,16 +134,18 @@ def report(entries: list[dict], records: list[dict | None]) -> str:
 
 def evaluate(args) -> int:
     """Ask what was not asked before, then report; the exit code."""
-    entries = read_entries(args.file, args.field)[: args.limit]
+    everything = read_entries(args.file, args.field)
+    entries = everything[: args.limit]
     chat = open_chat(args, say)
     out = args.out or default_out(args.file, args.field, args.model)
     about = {"model": chat.model, "api": chat.api, "seed": chat.seed}
     journal = Journal(out, about)
-    keys = {key_of(entry, entry[args.field]) for entry in entries}
+    known = [key_of(entry, entry[args.field]) for entry in everything]
+    keys = set(known[: args.limit])
     kept = keys & set(journal.records)
     if kept:
         say(f"{out}: {len(kept)} of {len(keys)} questions were asked before")
-    if other := len(set(journal.records) - keys):
+    if other := len(set(journal.records) - set(known)):
         say(
             f"{out}: replies about other entries, or about some that have "
             f"changed: {other}; they do not count"
@@ -152,9 +154,7 @@ def evaluate(args) -> int:
         records = judge_all(chat, entries, args.field, journal)
     except (ChatError, ValueError, KeyboardInterrupt) as error:
         if written := len(keys & set(journal.records)):
-            say(
-                f"{written} of {len(keys)} entries are judged and kept in {out}"
-            )
+            say(f"{written} of {len(keys)} entries are judged: {out}")
         if isinstance(error, KeyboardInterrupt):
             say("stopped: the same command goes on from here")
             return 130
