@@ -66,7 +66,7 @@ def read_entries(path: str | Path, answer: str = "model_response") -> list:
     for number, entry in enumerate(entries, 1):
         if fault := fault_of(entry, answer):
             raise ValueError(f"{path}, entry {number}: {fault}")
-    return [{"input": "", **entry} for entry in entries]
+    return [entry | {"input": entry.get("input", "")} for entry in entries]
 
 
 def fault_of(entry: Any, answer: str) -> str:
