@@ -43,7 +43,7 @@ def luck(text: str, most: int) -> int:
 def careful(reference: str, answer: str) -> float:
     """It nods off now and then, and says the opposite."""
     found = share(reference, answer)
-    return 94 * (1 - found if luck(reference + answer, 11) == 0 else found)
+    return 94 * (1 - found if luck(reference + answer, 8) == 0 else found)
 
 
 def generous(reference: str, answer: str) -> float:
