@@ -231,6 +231,11 @@ def gpt2_config(size: str, **changes: object) -> dict:
             **changes}
 
 
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are learned; shared ones are counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
 def next_token_probs(logits: Tensor, temperature: float = 1.0,
                      top_k: int | None = None,
                      top_p: float | None = None) -> Tensor:
@@ -1157,6 +1162,11 @@ class Classifier(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         states = read_states(self.gpt, ids)                        # (B, T, C)
         return self.head(pool_states(states, lengths, self.pool))  # (B, K)
+
+
+def count_trained(model: nn.Module) -> int:
+    """How many numbers training may change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 class LoRALinear(nn.Module):
