@@ -1,7 +1,7 @@
 """Which choices matter when a model learns to follow instructions?
 
     python exercise_experiments.py
-    python exercise_experiments.py --only usual no-mask chat --seeds 3
+    python exercise_experiments.py --only usual no-mask alpaca --seeds 3
 
 Every variant starts from the same base, reads the same entries and differs
 from "usual" in what its name says. results.json and results.md get a row
@@ -14,6 +14,7 @@ import json
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from pathlib import Path
 from gpt_instruction_finetuning import BASE, RATES
 from instruction import (
     InstructionDataset,
+    Message,
     add_lora,
     add_special_tokens,
     answers,
+    conversations,
     finetune_instructions,
     from_pretrained,
     score,
@@ -38,13 +41,14 @@ from scratch_llm.instructions import Entry
 
 RATE = RATES["all"]
 VARIANTS: dict[str, dict] = {
-    "usual": {},  # Alpaca's form, all weights, answers only, power 0.5
+    "usual": {},  # a chat, all weights, answers only, power 0.5
     "no-mask": {"mask_prompt": False},
     "power-0": {"power": 0.0},
     "power-1": {"power": 1.0},
-    "chat": {"template": "chat"},
-    "chat-system": {"template": "chat", "system": "Answer in a few words."},
+    "alpaca": {"template": "alpaca"},
     "input-first": {"template": "input-first"},
+    "system": {"system": "Answer in a few words."},
+    "conversations": {"template": "conversations"},
     "lora-4": {"rank": 4},
     "lora-32": {"rank": 32},
     "lr-third": {"lr": RATE / 3},
@@ -54,13 +58,14 @@ VARIANTS: dict[str, dict] = {
     "half-twice": {"share": 0.5, "num_epochs": 2},
 }
 ABOUT = {
-    "usual": "Alpaca's form, all weights, answers only",
+    "usual": "chat of one question, all weights, answers only",
     "no-mask": "the instruction is learned, too",
     "power-0": "every token counts alike",
     "power-1": "every answer counts alike",
-    "chat": "chat template with special tokens",
-    "chat-system": "chat with a system text",
+    "alpaca": "Alpaca's form, no special tokens",
     "input-first": "Alpaca's form, the input before the instruction",
+    "system": "a system text before each question",
+    "conversations": "as many answers, several in a chat",
     "lora-4": "LoRA of rank 4 and the token table",
     "lora-32": "LoRA of rank 32 and the token table",
     "lr-third": "a third of the learning rate",
@@ -124,21 +129,25 @@ def run_variant(name: str, seed: int, args: argparse.Namespace) -> dict:
     model, tokenizer = from_pretrained(args.model, device, args.weights)
     if not isinstance(model, GPTModel):
         raise ValueError(f"{args.model} is no GPT: it cannot answer")
-    if template == "chat":
+    if template not in ("alpaca", "input-first"):
         tokenizer = add_special_tokens(tokenizer, model, seed)
     parts = data_of(args, seed)
     train, validation, test = parts.train, parts.validation, parts.test
     if template == "input-first":
         train, validation, test = map(input_first, (train, validation, test))
+    if template == "conversations":
+        train = chats(args.items, seed)
     train = train[: max(1, round(share * len(train)))]
-    sets = [
-        InstructionDataset(
-            some, tokenizer, model.cfg["context_length"], system, "skip"
-        )
-        for some in (train, validation)
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # some are too long
+        sets = [
+            InstructionDataset(
+                some, tokenizer, model.cfg["context_length"], system, "skip"
+            )
+            for some in (train, validation)
+        ]
     if rank:
-        add_lora(model, rank, 2.0 * rank)
+        add_lora(model, rank, 16.0 * rank)
         how = {"lr": RATES["lora"]} | how
     began = time.perf_counter()
     history = finetune_instructions(
@@ -171,6 +180,17 @@ def run_variant(name: str, seed: int, args: argparse.Namespace) -> dict:
         "seconds": round(seconds, 2),
         "setting": setting(args),
     }
+
+
+def chats(n: int, seed: int) -> list[list[Message]]:
+    """Conversations with n answers in all, or a few more."""
+    some, count = [], 0
+    for chat in conversations(n, "train", seed):
+        if count >= n:
+            break
+        count += sum(one["role"] == "assistant" for one in chat)
+        some.append(chat)
+    return some
 
 
 def data_of(args: argparse.Namespace, seed: int) -> Parts:

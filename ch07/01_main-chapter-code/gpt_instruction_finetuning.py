@@ -31,7 +31,9 @@ from instruction import (
     add_special_tokens,
     answer_loss,
     answers,
+    base_answers,
     check_entry,
+    conversations,
     encode_prompt_of,
     evaluate_answers,
     from_pretrained,
@@ -40,6 +42,7 @@ from instruction import (
     merge_lora,
     save_instruct,
     score,
+    split_entries,
     stream_answer,
 )
 from previous_chapters import (
@@ -79,13 +82,13 @@ from tqdm import tqdm
 
 BASE = "storyteller"
 CHOICES = {  # name: choices, default, what it is
-    "template": (("alpaca", "chat"), None, "alpaca, or chat if MODEL is one"),
+    "template": (("chat", "alpaca"), None, "how a question is put (chat)"),
     "layers": (("all", "lora"), "all", "what is trained"),
     "too-long": (("skip", "cut", "error"), "skip", "entries beyond context"),
     "precision": (("auto", "fp32", "bf16"), "auto", "auto: what is faster"),
 }
 NUMBERS = [  # name, type, lowest, highest, default, what it is
-    ("items", int, 1, math.inf, None, "entries to train on (town: 64000)"),
+    ("items", int, 1, math.inf, None, "to train on (town: 32000 chats)"),
     ("test-items", int, 2, math.inf, None, "of the test (town: 1280)"),
     ("base-items", int, 0, math.inf, 320, "of it that the base answers, too"),
     ("context-length", int, 8, math.inf, None, "longest row in tokens"),
@@ -98,12 +101,12 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("clip", float, 1e-9, math.inf, 1.0, "longest gradient"),
     ("power", float, 0, 1, 0.5, "an answer of n tokens counts n^(1-power)"),
     ("rank", int, 1, math.inf, 32, "of LoRA"),
-    ("alpha", float, 1e-9, math.inf, 64.0, "of LoRA"),
+    ("alpha", float, 1e-9, math.inf, 512.0, "of LoRA"),
     ("seed", int, 0, SEEDS, 123, "of data, split, order and LoRA"),
     ("max-new-tokens", int, 1, math.inf, None, "of an answer"),
     ("temperature", float, 0, math.inf, 0.0, "of --ask; 0: the likeliest"),
 ]
-RATES = {"all": 1.5e-3, "lora": 3e-3}
+RATES = {"all": 1.5e-3, "lora": 1.5e-3}
 USUAL_STEPS = 800  # of a file: as many epochs as that takes, but 2 to 20
 LARGE = 512  # channels; from there on rates are a thirtieth
 LOOKS = 8  # at the validation part, at least
@@ -179,6 +182,7 @@ class Run:
     parts: Parts
     data: dict[str, InstructionDataset]
     precision: str
+    answered: bool  # whether the base was finetuned to chat before
     history: list[dict] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     tokens: int = 0
@@ -206,8 +210,7 @@ def use_template(
     args: argparse.Namespace, model: GPTModel, tokenizer: tiktoken.Encoding
 ) -> tiktoken.Encoding:
     """The tokenizer that the template needs; the model grows with it."""
-    if args.template is None:
-        args.template = "chat" if has_chat(tokenizer) else "alpaca"
+    args.template = args.template or "chat"
     if args.template == "chat":
         return add_special_tokens(tokenizer, model, args.seed)
     if has_chat(tokenizer):
@@ -233,36 +236,72 @@ def fill_defaults(args: argparse.Namespace, model: GPTModel) -> None:
 
 
 def load_data(args: argparse.Namespace) -> Parts:
-    """The entries that the options name, in three parts."""
-    if args.data == "town":
-        items, test_items = args.items or 64_000, args.test_items or 1280
-        return town_parts(items, min(320, items), test_items, args.seed)
-    parts = load_parts(args.data, check_entry, args.seed)
-    parts.train = parts.train[: args.items]
-    parts.test = parts.test[: args.test_items]
+    """The entries that the options name, in three parts.
+
+    For a chat, the town's training part is made of whole conversations.
+    """
+    if args.data != "town":
+        parts = load_parts(
+            args.data,
+            check_entry,
+            lambda some: split_entries(some, seed=args.seed),
+        )
+        parts.train = parts.train[: args.items]
+        parts.test = parts.test[: args.test_items]
+        return parts
+    chat = args.template == "chat"
+    items = args.items or (32_000 if chat else 64_000)
+    parts = town_parts(
+        0 if chat else items,
+        min(320, items),
+        args.test_items or 1280,
+        args.seed,
+    )
+    if chat:
+        parts.train = conversations(items, "train", args.seed)
+    if chat and args.system:
+        system = {"role": "system", "content": args.system}
+        parts.train = [
+            [system, *(one for one in talk if one["role"] != "system")]
+            for talk in parts.train
+        ]
     return parts
 
 
-def prepare(args: argparse.Namespace) -> Run:
-    """All that a run needs; the entries are read, split and encoded."""
-    parts = load_data(args)
-    model, tokenizer = open_model(args, args.model or BASE)
-    args.model = args.model or BASE
-    tokenizer = use_template(args, model, tokenizer)
-    fill_defaults(args, model)
-    torch.manual_seed(args.seed)
-    data = {}
-    for name in ("train", "validation"):
-        some = getattr(parts, name)
-        data[name] = part = InstructionDataset(
+def encode(
+    args: argparse.Namespace, parts: Parts, name: str, tokenizer: Any
+) -> InstructionDataset:
+    """A part as rows; what does not fit is noted, but not of the town's."""
+    some = getattr(parts, name)
+    with warnings.catch_warnings():
+        if args.data == "town":  # there are as many more as you like
+            warnings.simplefilter("ignore", UserWarning)
+        data = InstructionDataset(
             some, tokenizer, args.context_length, args.system, args.too_long
         )
-        kept = {id(entry) for entry in part.entries}
+    if args.data != "town":
+        kept = {id(entry) for entry in data.entries}
         parts.left_out += [
             {"part": name, "why": "too long", "item": bare(entry)}
             for entry in some
             if id(entry) not in kept
         ]
+    return data
+
+
+def prepare(args: argparse.Namespace) -> Run:
+    """All that a run needs; the entries are read, split and encoded."""
+    name = args.model = args.model or BASE
+    model, tokenizer = open_model(args, name)
+    known = has_chat(tokenizer)
+    tokenizer = use_template(args, model, tokenizer)
+    fill_defaults(args, model)
+    parts = load_data(args)
+    torch.manual_seed(args.seed)
+    data = {
+        part: encode(args, parts, part, tokenizer)
+        for part in ("train", "validation")
+    }
     if not len(data["train"]):
         raise ValueError(
             f"none of {len(parts.train)} entries fits into "
@@ -290,7 +329,7 @@ def prepare(args: argparse.Namespace) -> Run:
     if args.layers == "lora":
         add_lora(model, args.rank, args.alpha)
     precision = pick_precision(next(model.parameters()).device, args.precision)
-    return Run(model, tokenizer, parts, data, precision)
+    return Run(model, tokenizer, parts, data, precision, known)
 
 
 def bare(entry: Entry) -> dict[str, str]:
@@ -437,15 +476,22 @@ def answer_test(
 
 
 def judge_base(run: Run, args: argparse.Namespace) -> None:
-    """What the model answers before it is finetuned, in the same template.
+    """What the model answers before it is finetuned.
 
-    Of the test every k-th entry is asked that has no held-out phrasing.
+    Of the test every k-th entry is asked that has no held-out phrasing; on
+    a page with "Question:" and "Answer:", unless the model is a chat.
     """
     test = [entry for entry in run.parts.test if not entry.held_out]
     if not args.base_items or not test:
         return
     test = test[:: math.ceil(len(test) / args.base_items)]
-    found = score(test, answer_test(run, args, test))["all"]
+    if run.answered:
+        said = answer_test(run, args, test)
+    else:
+        said = base_answers(
+            run.model, run.tokenizer, test, min(40, args.max_new_tokens)
+        )
+    found = score(test, said)["all"]
     run.before = {
         "exact_match_base": found["exact_match"],
         "token_f1_base": found["token_f1"],
@@ -590,7 +636,7 @@ def opening_line(run: Run, args: argparse.Namespace) -> str:
     device = next(run.model.parameters()).device
     sizes = ", ".join(f"{n:,} {name}" for name, n in run.parts.sizes().items())
     return (
-        f"{run.parts.name}: entries: {sizes}; {args.template} template; "
+        f"{run.parts.name}: {sizes}; {args.template} template; "
         f"training {count_trained(run.model):,} of "
         f"{count_parameters(run.model):,} parameters of {args.model} on "
         f"{device} in {run.precision} ({torch.get_num_threads()} threads)"

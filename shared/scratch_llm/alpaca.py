@@ -1,7 +1,7 @@
 """Instruction data out of JSON files: read, checked, split.
 
     read_items("my-data.json")      a list of objects, or one a line (.jsonl)
-    load_parts("my-data.json", check_entry, seed=123)
+    load_parts("my-data.json", check_entry, split_entries)
 
 What is wrong with a file is a ValueError of one line that says what to do.
 An entry that cannot be used is left out, kept with the reason, and told.
@@ -10,19 +10,17 @@ An entry that cannot be used is left out, kept with the reason, and told.
 from __future__ import annotations
 
 import json
-import random
 import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from scratch_llm.files import read_text
 from scratch_llm.instructions import FAMILIES, Entry, entries, normalise
 
-PARTS = {"train": 0.85, "validation": 0.05, "test": 0.10}  # shares of a file
+PARTS = ("train", "validation", "test")
 
 
 @dataclass
@@ -94,13 +92,16 @@ def _lines(text: str) -> list[Any] | None:
 
 
 def load_parts(
-    path: str | Path, check: Callable[[Any, str], Entry], seed: int = 0
+    path: str | Path,
+    check: Callable[[Any, str], Entry],
+    split: Callable[[Sequence[Entry]], Sequence[list[Entry]]],
 ) -> Parts:
-    """A file's entries as it splits them itself, or 85 : 5 : 10 by chance.
+    """A file's entries, in the parts that it names itself, or split.
 
     check: from an item, and where it stands, to an Entry, or ValueError.
-    Entries with the same instruction and input stay in one part. The file
-    decides if every entry has "split": train, validation or test.
+    split: from entries to the three parts. The file decides if every entry
+    has "split": train, validation or test. What the test asks is never
+    learned. ValueError if a part is empty.
     """
     items, good, left_out = read_items(path), [], []
     for number, item in enumerate(items, 1):
@@ -122,9 +123,16 @@ def load_parts(
         parts: dict[str, list[Entry]] = {part: [] for part in PARTS}
         for mark, (_, entry) in zip(marks, good, strict=True):
             parts[mark].append(entry)
-        _drop_shared(parts)
     else:
-        parts = split_entries([entry for _, entry in good], seed)
+        some = split([entry for _, entry in good])
+        parts = dict(zip(PARTS, some, strict=True))
+    _drop_shared(parts)
+    for part in PARTS:
+        if not parts[part]:
+            raise ValueError(
+                f"{path}: {len(good)} entries leave none for the {part} "
+                "part: give more, at least 20 that differ"
+            )
     stem = re.sub(r"[^\w-]+", "-", Path(path).stem).strip("-") or "data"
     return Parts(**parts, name=stem, left_out=left_out)
 
@@ -145,34 +153,6 @@ def _drop_shared(parts: dict[str, list[Entry]]) -> None:
                 stacklevel=3,
             )
         parts[part] = kept
-    if not parts["train"]:
-        raise ValueError("nothing to learn from: all is in the test")
-
-
-def split_entries(
-    some: Sequence[Entry], seed: int = 0
-) -> dict[str, list[Entry]]:
-    """Three parts, at least one question in each; ValueError if too few."""
-    groups: dict[tuple[str, str], list[Entry]] = {}
-    for entry in some:
-        groups.setdefault(_key(entry), []).append(entry)
-    if len(groups) < len(PARTS):
-        raise ValueError(
-            f"{len(groups)} different questions are too few: give at least "
-            f"{len(PARTS)}, to train, to choose and to test"
-        )
-    order = list(groups.values())
-    random.Random(seed).shuffle(order)
-    n_test, n_validation = (
-        max(1, round(PARTS[part] * len(order)))
-        for part in ("test", "validation")
-    )
-    cuts = {
-        "test": order[:n_test],
-        "validation": order[n_test : n_test + n_validation],
-        "train": order[n_test + n_validation :],
-    }
-    return {part: list(chain(*cuts[part])) for part in PARTS}
 
 
 def known_families(some: Sequence[Entry]) -> bool:
