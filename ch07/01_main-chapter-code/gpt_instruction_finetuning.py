@@ -388,11 +388,10 @@ def fine_tune_run(run: Run, args: argparse.Namespace, folder: Path) -> None:
 
     def look(r: dict) -> None:
         nonlocal since
-        start, since = since, r["step"]
         record = {
             "epoch": r["step"] / per_epoch,
             "step": r["step"],
-            "train": sum(run.losses[start:]) / (r["step"] - start),
+            "train": sum(run.losses[since:]) / (r["step"] - since),
             "validation": evaluate_answers(
                 model, run.data["validation"], run.precision
             )
@@ -401,6 +400,7 @@ def fine_tune_run(run: Run, args: argparse.Namespace, folder: Path) -> None:
             "lr": r["lr"],
             "tokens": run.tokens,
         }
+        since = r["step"]
         run.seconds = record["seconds"] = time.perf_counter() - began
         keep_best(run, record, folder)
 
@@ -506,7 +506,7 @@ def finish(
     """Test the best weights, write all that a run leaves; the exit code."""
     if run.weights:
         run.model.load_state_dict(run.weights, strict=False)
-    elif stopped in ("", "interrupted"):
+    if run.weights or stopped in ("", "interrupted"):
         save(run, folder)
     metrics = run_metrics(run, args, stopped)
     record_run(run, folder, metrics)

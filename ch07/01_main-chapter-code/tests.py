@@ -782,6 +782,7 @@ def test_what_cannot_be_learned_is_kept_and_told(said):
     assert code == 0, err
     assert "note: 6 of 69 entries cannot be used" in out
     assert "entry 1 has no 'output'" in out
+    assert "repeat another are read once: 1" in out
     left = json.loads(Path("run", "left-out.json").read_text("utf-8"))
     assert [one["item"] for one in left[:6]] == bad
     m = metrics("run")
@@ -803,7 +804,10 @@ def test_the_file_may_split_itself_but_not_leak(said):
     write("split.json", items)
     how = ["--data", "split.json", "--epochs", 1]
     code, out, _ = said(*FAST, "run", *how)
-    assert code == 0 and "1 entries of the train part stand in the test" in out
+    assert (
+        code == 0
+        and "stand in the test as well, and are not learned: 1" in out
+    )
     assert metrics("run")["items"] == {
         "train": 19,
         "validation": 20,

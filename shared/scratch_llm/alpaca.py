@@ -126,6 +126,11 @@ def load_parts(
     else:
         some = split([entry for _, entry in good])
         parts = dict(zip(PARTS, some, strict=True))
+        if gone := len(good) - sum(map(len, some)):
+            warnings.warn(
+                f"{path}: entries that repeat another are read once: {gone}",
+                stacklevel=2,
+            )
     _drop_shared(parts)
     for part in PARTS:
         if not parts[part]:
@@ -148,8 +153,8 @@ def _drop_shared(parts: dict[str, list[Entry]]) -> None:
         kept = [one for one in parts[part] if _key(one) not in asked]
         if gone := len(parts[part]) - len(kept):
             warnings.warn(
-                f"{gone} entries of the {part} part stand in the test as "
-                "well: they are not learned",
+                f"entries of the {part} part that stand in the test as well, "
+                f"and are not learned: {gone}",
                 stacklevel=3,
             )
         parts[part] = kept
