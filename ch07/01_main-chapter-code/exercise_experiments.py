@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gpt_instruction_finetuning import BASE, RATES
+from gpt_instruction_finetuning import BASE, RATES, longest_answer
 from instruction import (
     InstructionDataset,
     Message,
@@ -159,10 +159,8 @@ def run_variant(name: str, seed: int, args: argparse.Namespace) -> dict:
         **({"lr": RATE} | how),
     )
     seconds = time.perf_counter() - began
-    longest = max(sum(row.graded) for row in sets[0].rows)
-    said = answers(
-        model, tokenizer, test, max_new_tokens=longest, system=system
-    )
+    most = longest_answer(sets[0])
+    said = answers(model, tokenizer, test, max_new_tokens=most, system=system)
     found = scores_in_parts(test, said, score)
     kept = (
         "exact_match",

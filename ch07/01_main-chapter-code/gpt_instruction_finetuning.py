@@ -320,8 +320,7 @@ def prepare(args: argparse.Namespace) -> Run:
             stacklevel=1,
         )
     if args.max_new_tokens is None:
-        longest = max(sum(row.graded) for row in data["train"].rows)
-        args.max_new_tokens = min(longest, 256)
+        args.max_new_tokens = min(256, longest_answer(data["train"]))
     if args.epochs is None:
         per_epoch = math.ceil(len(data["train"]) / args.batch_size)
         enough = math.ceil(USUAL_STEPS / per_epoch)
@@ -330,6 +329,16 @@ def prepare(args: argparse.Namespace) -> Run:
         add_lora(model, args.rank, args.alpha)
     precision = pick_precision(next(model.parameters()).device, args.precision)
     return Run(model, tokenizer, parts, data, precision, known)
+
+
+def longest_answer(data: InstructionDataset) -> int:
+    """In tokens, with the stop token; a conversation has several answers."""
+    return max(
+        len([*run])
+        for row in data.rows
+        for graded, run in itertools.groupby(row.graded)
+        if graded
+    )
 
 
 def bare(entry: Entry) -> dict[str, str]:
