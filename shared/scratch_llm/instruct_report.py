@@ -180,37 +180,47 @@ def draw_losses(
 
 
 def draw_families(families: dict[str, dict]) -> plt.Figure:
-    """Exact match of each family: a bar, and a dot for held-out phrasings."""
-    rows = sorted(families.items(), key=lambda row: row[1]["exact_match"])
-    height = 1.1 + 0.21 * len(rows)
-    figure, ax = plt.subplots(figsize=(6.4, height))
-    for unseen, colour, label in (
-        (False, "train", "family in the base's pages"),
-        (True, "key", "family that the base never read"),
-    ):
-        chosen = [i for i, (_, r) in enumerate(rows) if r["unseen"] == unseen]
-        if chosen:
-            values = [rows[i][1]["exact_match"] for i in chosen]
-            ax.barh(chosen, values, 0.7, color=COLOURS[colour], label=label)
-    dots = [
-        (r["exact_match_heldout_phrasings"], i)
-        for i, (_, r) in enumerate(rows)
-        if r["exact_match_heldout_phrasings"] is not None
-    ]
-    if dots:
-        style = {"color": COLOURS["ink"], "zorder": 3, "ms": 4}
-        x, y = zip(*dots, strict=True)
-        ax.plot(x, y, "D", label="held-out phrasings", **style)
-    ax.set_yticks(range(len(rows)), [name for name, _ in rows], size=9)
-    ax.set(xlim=(0, 1.02), xlabel="exact match (share of the test entries)")
-    ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.grid(False, axis="y")
-    if dots or any(r["unseen"] for _, r in rows):
-        ax.legend(
-            loc="lower center",
-            bbox_to_anchor=(0.4, 1.0),
-            ncols=3,
-            fontsize=8,
-            columnspacing=1.2,
+    """Exact match of each family: a bar, and a dot for held-out phrasings.
+
+    The best family stands at the top of the first column.
+    """
+    rows = sorted(families.items(), key=lambda row: -row[1]["exact_match"])
+    half = max(8, -(-len(rows) // 2))
+    columns = [some for some in (rows[:half], rows[half:]) if some]
+    figure, panels = plt.subplots(
+        1,
+        len(columns),
+        squeeze=False,
+        sharex=True,
+        figsize=(3.6 * len(columns), 0.9 + 0.2 * half),
+    )
+    known: dict = {}
+    for ax, some in zip(panels[0], columns, strict=True):
+        for unseen, colour, label in (
+            (False, "train", "in the librarian's pages"),
+            (True, "key", "new to the librarian"),
+        ):
+            chosen = [
+                i for i, (_, r) in enumerate(some) if r["unseen"] == unseen
+            ]
+            values = [some[i][1]["exact_match"] for i in chosen]
+            if chosen:
+                bars = ax.barh(chosen, values, 0.7, color=COLOURS[colour])
+                known[label] = bars
+        x = [r["exact_match_heldout_phrasings"] for _, r in some]
+        if any(value is not None for value in x):
+            known["held-out phrasings"] = ax.plot(
+                [float("nan") if v is None else v for v in x],
+                range(len(x)),
+                "D",
+                color=COLOURS["ink"],
+                ms=4,
+            )[0]
+        ax.set_yticks(range(len(some)), [name for name, _ in some])
+        ax.set(xlim=(0, 1.03), ylim=(half - 0.4, -0.6), xticks=(0, 0.5, 1))
+        ax.set_xlabel("exact match (share)")
+    if len(known) > 1:
+        figure.legend(
+            known.values(), known, loc="outside upper center", ncols=len(known)
         )
     return figure
