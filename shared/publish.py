@@ -105,7 +105,7 @@ library of the town, not stories alone: chapter 5 explains
 | time | {seconds:.0f} s, in {precision}, {threads} threads |
 | made with | torch {torch} |
 
-Three kinds of documents, with their shares of all documents:
+Three kinds of documents, with their shares of the batches:
 
 - stories of the town ({story:.0%});
 - the book of moods ({mood:.0%}): a short note about somebody, and a mark that
@@ -123,12 +123,20 @@ Train it again, in the root of the course:
 python ch05/07_librarian/train_librarian.py --out runs/librarian
 python shared/publish.py runs/librarian
 ```
+{history}
 
 **What it is not.** It knows one small town. It has never followed an
 instruction: asked something in the way of chapter 7, it goes on writing.
 
 This card is written by `shared/publish.py`; the tests measure its numbers
 again. `librarian.json` holds the run.
+"""
+
+HISTORY = """
+These weights were made in two runs: the first, of {before:,}
+tokens, read windows that were cut out of one long stream, and its stories
+were poor; the second went on from it with one document a row, as the script
+does now from the start.
 """
 
 
@@ -208,8 +216,11 @@ def publish(run: Path, target: Path = TARGET) -> None:
 def librarian_card(metrics: dict) -> str:
     """The card of the librarian, from its metrics."""
     facts = metrics["options"] | metrics["config"] | metrics | library.SHARES
+    before = metrics.get("tokens_before")
+    history = HISTORY.format(before=before) if before else ""
     return LIBRARIAN.format(
         **facts,
+        history=history,
         n_base=len(instructions.BASE_FAMILIES),
         n_unseen=len(instructions.UNSEEN_FAMILIES),
         unseen=", ".join(instructions.UNSEEN_FAMILIES),

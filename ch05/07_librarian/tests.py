@@ -11,7 +11,11 @@ from scratch_llm import instructions, library
 from scratch_llm.notes import FREE, free_shapes, notes
 from scratch_llm.storyworld import corpus, parse
 
-DOCUMENTS = [*itertools.islice(library.documents(3), 3000)]
+SHELVES = {
+    kind: [*itertools.islice(library.documents(kind, 3), 1000)]
+    for kind in library.SHARES
+}
+DOCUMENTS = [one for shelf in SHELVES.values() for one in shelf]
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +27,24 @@ def whole(document: library.Document) -> str:
     return "".join(text for text, _ in document)
 
 
-def test_all_three_shelves_are_read():
-    stories = [d for d in DOCUMENTS if len(d) == 1 and parse(d[0][0]).ok]
-    moods = [d for d in DOCUMENTS if d[-1][0].strip() in library.WORDS]
-    assert len(stories) > 150 and len(moods) > 1000
-    answers = [text for d in DOCUMENTS for text, weight in d if weight > 1]
-    assert len({*answers}) > 300
+def test_each_shelf_holds_what_it_says():
+    assert all(parse(whole(one)).ok for one in SHELVES["story"])
+    for document in SHELVES["mood"]:
+        marks = {text.strip() for text, weight in document if weight > 1}
+        assert marks and marks <= {*library.WORDS}
+    answers = {text for d in SHELVES["page"] for text, w in d if w > 1}
+    assert len(answers) > 300
+    with pytest.raises(ValueError, match="'poem'"):
+        next(library.documents("poem"))
 
 
 def test_the_same_seed_gives_the_same_documents():
-    again = [*itertools.islice(library.documents(3), 50)]
-    assert again == DOCUMENTS[:50]
-    other = [*itertools.islice(library.documents(4), 50)]
-    assert again != other
+    for kind, shelf in SHELVES.items():
+        again, other = (
+            [*itertools.islice(library.documents(kind, seed), 50)]
+            for seed in (3, 4)
+        )
+        assert again == shelf[:50] != other
 
 
 def test_the_halves_of_the_free_shapes_are_apart():
@@ -67,16 +76,26 @@ def test_no_phrasing_of_chapter_7_that_is_held_out():
 def test_the_weight_of_an_answer_is_shared(tokenizer):
     document = [("What is it?", 1.0), (" The golden lamp.", 8.0)]
     ids, weights = zip(*lib.encode(document, tokenizer), strict=True)
-    assert ids[0] == tokenizer.eot_token
-    assert tokenizer.decode(list(ids[1:])) == " What is it? The golden lamp."
+    assert ids[0] == ids[-1] == tokenizer.eot_token
+    text = tokenizer.decode([*ids[1:-1]])
+    assert text == " What is it? The golden lamp."
     answer = [w for w in weights if w > 1]
     assert len({*answer}) == 1 and answer[0] == 8 / len(answer) ** 0.5
 
 
-def test_windows_follow_each_other(tokenizer):
-    inputs, targets, weights = next(lib.windows(tokenizer, 2, 0, False))
-    assert inputs.shape == targets.shape == weights.shape == (2, lib.T)
-    assert inputs.flatten()[1:].equal(targets.flatten()[:-1])
+@pytest.mark.parametrize("kind", library.SHARES)
+def test_a_row_is_one_document_and_padding_weighs_nothing(tokenizer, kind):
+    batches = lib.rows_of(kind, tokenizer, 0, False, 1024)
+    for inputs, targets, weights in itertools.islice(batches, 5):
+        assert inputs.shape == targets.shape == weights.shape
+        assert inputs.numel() < 1024 or len(inputs) == 1
+        assert inputs.shape[1] <= lib.T
+        assert inputs[:, 0].eq(tokenizer.eot_token).all()
+        assert inputs[:, 1:].equal(targets[:, :-1])
+        graded = (weights > 0).sum(1)
+        for row, n in zip(targets.tolist(), graded.tolist(), strict=True):
+            assert set(row[n:]) <= {0}
+            assert row[n - 1] == tokenizer.eot_token or n == lib.T
 
 
 def test_stories_use_little_of_the_vocabulary(tokenizer):
@@ -97,12 +116,12 @@ def test_stories_use_little_of_the_vocabulary(tokenizer):
 
 
 def test_a_run_from_end_to_end(tmp_path, capsys):
-    options = "--steps 4 --batch-size 2 --eval-every 2 --samples 2 --layers 2"
+    options = "--steps 4 --size 512 --eval-every 2 --samples 2 --layers 2"
     out = tmp_path / "run"
     argv = [*options.split(), "--out", str(out)]
     assert lib.main(argv) == 0
     metrics = json.loads((out / "metrics.json").read_text("utf-8"))
-    assert metrics["tokens_seen"] == 4 * 2 * lib.T
+    assert 0 < metrics["tokens_seen"] < 4 * 2 * 512
     assert 0 <= metrics["marks_right"] <= 1 < metrics["ratio"]
     model, _ = pc.from_pretrained(out, "cpu")
     assert pc.count_parameters(model) == metrics["parameters"]

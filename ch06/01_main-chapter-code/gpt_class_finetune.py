@@ -97,7 +97,7 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("items", int, 2, math.inf, None, "texts to train on, at most"),
     ("test-items", int, 2, math.inf, 2000, "texts to test on, at most"),
     ("context-length", int, 2, math.inf, None, "longest text in tokens"),
-    ("epochs", int, 1, 10**6, None, "passes through the texts (notes: 2)"),
+    ("epochs", int, 1, 10**6, None, "passes through the texts (notes: 1)"),
     ("batch-size", int, 1, math.inf, 32, "texts per step"),
     ("lr", float, 0, math.inf, None, "highest learning rate"),
     ("warmup", int, 0, math.inf, 50, "steps until the highest rate"),
@@ -255,7 +255,7 @@ def prepare(args: argparse.Namespace) -> Run:
     if args.epochs is None:
         per_epoch = math.ceil(len(splits.train) / args.batch_size)
         enough = math.ceil(USUAL_STEPS / per_epoch)
-        args.epochs = 2 if args.data == "notes" else min(30, max(3, enough))
+        args.epochs = 1 if args.data == "notes" else min(30, max(3, enough))
     data = {
         name: TextDataset(
             part.texts,

@@ -5,7 +5,7 @@ others ask and answer. So does the town's library. A document is a list of
 parts, each a text and how much the loss of its tokens weighs: an answer
 weighs more than the words around it, most of which nobody could foretell.
 
-    documents(n, seed)   shuffled documents of all three kinds.
+    documents(kind, seed)   endless documents of one kind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Document = list[tuple[str, float]]
 WORDS = ("sorry", "glad")
 ASKED = ("Is {0} glad or sorry? {1}.", "How is {0}? {1}.", "{0}: {1}.")
 WEIGHT = 8.0  # of a whole answer's loss, spread over its tokens
-SHARES = {"story": 0.09, "mood": 0.83, "page": 0.08}  # of the documents
+SHARES = {"story": 0.3, "mood": 0.4, "page": 0.3}  # of the batches
 FIRST_STORY = 9 * 2**32  # of a corpus that nothing else reads
 ANSWER = re.compile("( ?)<<(.*?)>>", re.DOTALL)
 
@@ -84,17 +84,22 @@ def in_parts(page: str) -> Document:
     return [part for part in [*parts, (page[at:], 1.0)] if part[0]]
 
 
-def documents(seed: int = 0, easy: bool = False) -> Iterator[Document]:
-    """Endless documents of all kinds. easy: moods in easy shapes only."""
-    rng = random.Random(f"library {seed} {easy}")
-    told = itertools.count(FIRST_STORY + 2**24 * (2 * seed + easy), 2)
-    book = pages(2**31, 2 * seed + easy, "<<{}>>")
-    kinds, shares = [*SHARES], [*SHARES.values()]
-    while True:
-        (kind,) = rng.choices(kinds, shares)
-        if kind == "story":
-            yield [(story(next(told)).text, 1.0)]
-        elif kind == "mood":
+def documents(
+    kind: str, seed: int = 0, easy: bool = False
+) -> Iterator[Document]:
+    """Endless documents of a kind: story, mood or page.
+
+    easy: moods in easy shapes only.
+    """
+    first = 2 * seed + easy
+    if kind == "story":
+        for number in itertools.count(FIRST_STORY + 2**24 * first, 2):
+            yield [(story(number).text, 1.0)]
+    elif kind == "mood":
+        rng = random.Random(f"library {first}")
+        while True:
             yield mood(rng, easy)
-        else:
-            yield in_parts(next(book))
+    elif kind == "page":
+        yield from map(in_parts, pages(2**31, first, "<<{}>>"))
+    else:
+        raise ValueError(f"kind={kind!r}: {', '.join(SHARES)}")
