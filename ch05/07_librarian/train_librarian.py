@@ -174,7 +174,7 @@ def judge(model, tokenizer, samples: int, seed: int) -> dict:
     """What the card tells: loss, stories, and moods without finetuning."""
     told = story_check(model, tokenizer)
     if samples:
-        texts = pc.sample_texts(model, tokenizer, samples, seed)
+        texts = pc.sample_texts(model, tokenizer, samples, seed, " One day,")
         told["valid_stories"], _ = pc.judge_texts(texts, storyworld.parse)
     some = notes(1000, "validation", 0)
     told["marks_right"] = mark_accuracy(

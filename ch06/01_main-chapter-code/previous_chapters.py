@@ -1070,12 +1070,17 @@ def init_copying(model: GPTModel, std: float = 0.1) -> GPTModel:
 
 
 def sample_texts(model: nn.Module, tokenizer: Tokenizer, n: int, seed: int = 0,
-                 **how: Any) -> list[str]:
-    """n texts from the empty start; how: temperature, top_k, top_p."""
+                 prompt: str = "", **how: Any) -> list[str]:
+    """n texts, from the empty start or from a prompt, with its first space.
+
+    how: temperature, top_k, top_p.
+    """
     eot, device = tokenizer.eot_token, next(model.parameters()).device
-    how = {"temperature": 1.0, "max_new_tokens": 255, "stop_id": eot} | how
+    start = [eot, *tokenizer.encode_ordinary(prompt)]
+    how = {"temperature": 1.0, "max_new_tokens": 256 - len(start),
+           "stop_id": eot} | how
     generator = torch.Generator(device).manual_seed(seed)
-    ids = generate(model, torch.full((n, 1), eot, device=device),
+    ids = generate(model, torch.tensor([start] * n, device=device),
                    generator=generator, **how)[:, 1:].tolist()
     return [tokenizer.decode(row[:(row + [eot]).index(eot)]).lstrip(" ")
             for row in ids]
