@@ -80,7 +80,7 @@ from scratch_llm.instructions import Entry
 from scratch_llm.runs import hardware, new_folder, save_metrics
 from tqdm import tqdm
 
-BASE = "storyteller"
+BASE = "librarian"
 CHOICES = {  # name: choices, default, what it is
     "template": (("chat", "alpaca"), None, "how a question is put (chat)"),
     "layers": (("all", "lora"), "all", "what is trained"),
