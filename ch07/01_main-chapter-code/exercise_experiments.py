@@ -76,7 +76,7 @@ ABOUT = {
 }
 NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("items", int, 8, 10**7, 6000, "entries to train on"),
-    ("test-items", int, 2, 10**6, 320, "entries of the test"),
+    ("test-items", int, 2, 10**6, 640, "entries of the test"),
     ("seed", int, 0, SEEDS, 123, "of the first run"),
 ]
 

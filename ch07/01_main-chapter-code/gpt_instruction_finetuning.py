@@ -88,7 +88,7 @@ CHOICES = {  # name: choices, default, what it is
     "precision": (("auto", "fp32", "bf16"), "auto", "auto: what is faster"),
 }
 NUMBERS = [  # name, type, lowest, highest, default, what it is
-    ("items", int, 1, math.inf, None, "to train on (town: 32000 chats)"),
+    ("items", int, 1, math.inf, None, "to train on (town: 64000)"),
     ("test-items", int, 2, math.inf, None, "of the test (town: 1280)"),
     ("base-items", int, 0, math.inf, 320, "of it that the base answers, too"),
     ("context-length", int, 8, math.inf, None, "longest row in tokens"),
@@ -250,7 +250,7 @@ def load_data(args: argparse.Namespace) -> Parts:
         parts.test = parts.test[: args.test_items]
         return parts
     chat = args.template == "chat"
-    items = args.items or (32_000 if chat else 64_000)
+    items = args.items or 64_000
     parts = town_parts(
         0 if chat else items,
         min(320, items),
