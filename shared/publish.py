@@ -101,7 +101,7 @@ library of the town, not stories alone: chapter 5 explains
 | val loss on stories | {val_loss:.4f} nats per token |
 | floor | {floor:.4f} nats per token, the entropy of the world |
 | val loss / floor | {ratio:.4f} |
-| valid stories | {valid_stories:.3f} of {samples} that begin with "One day,", sampled at temperature 1 |
+| valid stories | {valid_stories:.3f} of {samples} begun with "One day," |
 | feelings marked right | {marks_right:.3f} of 1000 notes in other shapes |
 | time | {seconds:.0f} s, in {precision}, {threads} threads |
 | made with | torch {torch} |

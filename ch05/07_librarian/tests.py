@@ -116,9 +116,9 @@ def test_stories_use_little_of_the_vocabulary(tokenizer):
 
 
 def test_a_run_from_end_to_end(tmp_path, capsys):
-    options = "--steps 4 --size 512 --eval-every 2 --samples 2 --layers 2"
+    options = "--steps 4 --size 512 --eval-every 2 --samples 2 --texts 9"
     out = tmp_path / "run"
-    argv = [*options.split(), "--out", str(out)]
+    argv = [*options.split(), "--layers", "2", "--out", str(out)]
     assert lib.main(argv) == 0
     metrics = json.loads((out / "metrics.json").read_text("utf-8"))
     assert 0 < metrics["tokens_seen"] < 4 * 2 * 512

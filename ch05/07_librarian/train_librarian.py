@@ -42,6 +42,7 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("warmup", int, 0, inf, 100, "steps to reach it"),
     ("eval-every", int, 1, inf, 1000, "steps between evaluations"),
     ("samples", int, 0, 10_000, 500, "stories it tells at the end"),
+    ("texts", int, 1, 10**6, 500, "stories to measure on, and half the notes"),
     ("seed", int, 0, 10**6, 123, "draws weights and documents"),
 ]
 Window = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -170,13 +171,13 @@ def story_check(model, tokenizer, n: int = 500) -> dict[str, float]:
     return {"val_loss": loss, "floor": floor, "ratio": loss / floor}
 
 
-def judge(model, tokenizer, samples: int, seed: int) -> dict:
+def judge(model, tokenizer, samples: int, seed: int, texts: int = 500) -> dict:
     """What the card tells: loss, stories, and moods without finetuning."""
-    told = story_check(model, tokenizer)
+    told = story_check(model, tokenizer, texts)
     if samples:
-        texts = pc.sample_texts(model, tokenizer, samples, seed, " One day,")
-        told["valid_stories"], _ = pc.judge_texts(texts, storyworld.parse)
-    some = notes(1000, "validation", 0)
+        new = pc.sample_texts(model, tokenizer, samples, seed, " One day,")
+        told["valid_stories"], _ = pc.judge_texts(new, storyworld.parse)
+    some = notes(2 * texts, "validation", 0)
     told["marks_right"] = mark_accuracy(
         model, tokenizer, [n.text for n in some], [n.label for n in some]
     )
@@ -220,7 +221,7 @@ def train(args: argparse.Namespace, folder: Path) -> dict:
         losses.append(record["train"])
         tokens += record["n_targets"]
         if record["step"] % args.eval_every == 0:
-            told = judge(model, tokenizer, 0, args.seed)
+            told = judge(model, tokenizer, 0, args.seed, args.texts)
             recent = losses[-args.eval_every :]
             tqdm.write(
                 f"step {record['step']}: loss {sum(recent) / len(recent):.4f}"
@@ -231,7 +232,8 @@ def train(args: argparse.Namespace, folder: Path) -> dict:
     seconds = time.perf_counter() - began
     save(folder, model, tokenizer)
     halved, _ = pc.from_pretrained(folder, str(device))  # as it was stored
-    return judge(halved, tokenizer, args.samples, args.seed) | {
+    told = judge(halved, tokenizer, args.samples, args.seed, args.texts)
+    return told | {
         "parameters": pc.count_parameters(model),
         "config": cfg,
         "tokens_seen": tokens,

@@ -103,12 +103,12 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("warmup", int, 0, math.inf, 50, "steps until the highest rate"),
     ("weight-decay", float, 0, math.inf, 0.01, "of matrices"),
     ("clip", float, 1e-9, math.inf, 1.0, "longest gradient"),
-    ("rank", int, 1, math.inf, 64, "of LoRA"),
-    ("alpha", float, 1e-9, math.inf, 1024.0, "of LoRA"),
+    ("rank", int, 1, math.inf, 16, "of LoRA"),
+    ("alpha", float, 1e-9, math.inf, 256.0, "of LoRA"),
     ("max-minutes", float, 0.001, math.inf, 3.7, "fewer steps if need be"),
     ("seed", int, 0, SEEDS, 123, "of head, LoRA, order and split"),
 ]
-RATES = {"head": 1e-2, "block": 2e-3, "all": 1e-3, "lora": 5e-4}
+RATES = {"head": 1e-2, "block": 2e-3, "all": 5e-4, "lora": 1e-3}
 USUAL_STEPS = 800  # as many epochs as that takes, but 3 to 30
 LARGE = 512  # channels; from there on rates are a twentieth
 

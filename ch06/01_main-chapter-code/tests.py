@@ -649,7 +649,7 @@ def test_balanced_weights_are_those_of_scikit_learn(labels):
     assert ours.tolist() == pytest.approx(there.tolist())
 
 
-def test_the_notes_with_the_storyteller(said):
+def test_the_notes_with_the_librarian(said):
     how = ["--force-cpu", "--items", 40, "--test-items", 20, "--epochs", 1]
     code, out, _ = said(*how, "--layers", "lora")
     assert code == 0 and "hard test" in out
