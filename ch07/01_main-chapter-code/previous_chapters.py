@@ -991,6 +991,30 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer,
                "n_targets": n_targets}
 
 
+def sinusoids(T: int, C: int) -> Tensor:
+    """Waves of many lengths, (T, C). Source: Vaswani et al. 2017, 3.5."""
+    waves = T ** (-torch.arange(0, C, 2) / C)              # radians/token
+    angles = torch.arange(T)[:, None] * waves              # (T, C / 2)
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :C]
+
+
+@torch.no_grad()
+def init_copying(model: GPTModel, std: float = 0.1) -> GPTModel:
+    """Let attention pass on what it reads, from the first step on."""
+    C, L = model.cfg["emb_dim"], model.cfg["n_layers"]
+    nn.init.normal_(model.tok_emb.weight, std=std)
+    model.pos_emb.weight.copy_(std * sinusoids(*model.pos_emb.weight.shape))
+    for block in model.trf_blocks:
+        up, down = block.ff.layers[0].weight, block.ff.layers[2].weight
+        nn.init.normal_(up, std=C**-0.5)
+        nn.init.normal_(down, std=(8 * C * L)**-0.5)
+        qkv, out = block.att.qkv.weight, block.att.out_proj.weight
+        nn.init.normal_(qkv, std=C**-0.5)
+        for part, size in ((qkv[2 * C:], 1.0), (out, 0.5)):
+            nn.init.normal_(part, std=0.02).diagonal().add_(size)
+    return model
+
+
 def matmul_speed(device: torch.device, dtype: torch.dtype,
                  size: int = 512) -> float:
     """The best rate of a square matrix product here, in FLOP/s."""
