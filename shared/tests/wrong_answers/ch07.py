@@ -947,3 +947,320 @@ text = re.sub(r"(/|out of)\s*100\b", " ", reply)
 found = set(re.findall(r"\d+(?:\.\d+)?", text))
 number = found.pop() if len(found) == 1 else ""
 return int(number) if number.isdigit() and int(number) <= 100 else None
+
+# 7.14 the whole batch: one text for each row
+def learned_text(tokenizer, targets):
+    return tokenizer.decode(targets[targets != IGNORE].tolist())
+
+# 7.14 decodes -100: is no token
+def learned_text(tokenizer, targets):
+    return [tokenizer.decode(row) for row in targets.tolist()]
+
+# 7.14 zeros left out: token 0 is a token like others
+def learned_text(tokenizer, targets):
+    return [tokenizer.decode(row[row > 0].tolist()) for row in targets]
+
+# 7.14 a sign for each -100: leave it out
+def learned_text(tokenizer, targets):
+    return [tokenizer.decode(row.clamp(min=0).tolist()) for row in targets]
+
+# 7.14 nothing mended: still reads the question
+return tidy_collate(rows, pad)
+
+# 7.14 the padding is learned: now the padding is learned
+T = max(len(row.ids) for row in rows)
+ids = torch.full((len(rows), T), pad)
+targets = torch.full((len(rows), T), pad)
+for b, row in enumerate(rows):
+    n = len(row.ids)
+    ids[b, :n] = torch.tensor(row.ids)
+    targets[b, :n] = torch.tensor(row.ids)
+    targets[b, :n][~torch.tensor(row.graded)] = IGNORE
+return ids[:, :-1], targets[:, 1:]
+
+# 7.14 the mask one too late: the first token of each answer is lost
+T = max(len(row.ids) for row in rows)
+ids = torch.full((len(rows), T), pad)
+targets = torch.full((len(rows), T), IGNORE)
+for b, row in enumerate(rows):
+    ids[b, :len(row.ids)] = torch.tensor(row.ids)
+    for t in range(1, len(row.ids)):
+        if row.graded[t - 1]:
+            targets[b, t] = row.ids[t]
+return ids[:, :-1], targets[:, 1:]
+
+# 7.14 not shifted: do not stand where the inputs ask for them
+T = max(len(row.ids) for row in rows) - 1
+ids = torch.full((len(rows), T + 1), pad)
+targets = torch.full((len(rows), T + 1), IGNORE)
+for b, row in enumerate(rows):
+    n = len(row.ids)
+    ids[b, :n] = torch.tensor(row.ids)
+    targets[b, :n] = torch.tensor(row.ids)
+    targets[b, :n][~torch.tensor(row.graded)] = IGNORE
+return ids[:, :-1], targets
+
+# 7.14 looks for the padding: do not look for the padding
+T = max(len(row.ids) for row in rows)
+ids = torch.full((len(rows), T), pad)
+targets = torch.full((len(rows), T), IGNORE)
+for b, row in enumerate(rows):
+    n = len(row.ids)
+    ids[b, :n] = torch.tensor(row.ids)
+    targets[b, :n] = torch.tensor(row.ids)
+    targets[b, :n][~torch.tensor(row.graded)] = IGNORE
+targets[ids == pad] = IGNORE
+return ids[:, :-1], targets[:, 1:]
+
+# 7.15 all: any, not all
+def nothing_to_learn(rows):
+    return [i for i, row in enumerate(rows) if not all(row.graded)]
+
+# 7.15 the first id counts: this id is nobody's target
+def nothing_to_learn(rows):
+    return [i for i, row in enumerate(rows) if not any(row.graded)]
+
+# 7.15 a yes or no for each: return the numbers
+def nothing_to_learn(rows):
+    return [not any(row.graded[1:]) for row in rows]
+
+# 7.15 turned round: turned round
+def nothing_to_learn(rows):
+    return [i for i, row in enumerate(rows) if any(row.graded[1:])]
+
+# 7.15 how many: return a list
+def nothing_to_learn(rows):
+    return sum(not any(row.graded[1:]) for row in rows)
+
+# 7.15 one too strict: exactly 4 ids fits
+return [row for row in rows if len(row.ids) < most]
+
+# 7.15 still cut: a row was cut
+return cut(rows, most)
+
+# 7.15 cut in front: a row was cut
+return [Row(row.ids[-most:], row.graded[-most:]) for row in rows]
+
+# 7.15 nothing left out: does not fit into 4
+return list(rows)
+
+# 7.15 the longest come last: in their old order
+return sorted((row for row in rows if len(row.ids) <= most),
+              key=lambda row: len(row.ids))
+
+# 7.16 a mean of each answer: the means of the answers
+def surprise_by_place(surprises):
+    return [sum(one) / len(one) for one in surprises]
+
+# 7.16 divides by all answers: only 2 of them have
+def surprise_by_place(surprises):
+    size = max(map(len, surprises))
+    full = [one + [0.0] * (size - len(one)) for one in surprises]
+    return [sum(one[k] for one in full) / len(full) for k in range(size)]
+
+# 7.16 sums: these are sums
+def surprise_by_place(surprises):
+    return [sum(one[k] for one in surprises if len(one) > k)
+            for k in range(max(map(len, surprises)))]
+
+# 7.16 to the shortest: go on to the longest
+def surprise_by_place(surprises):
+    return [sum(column) / len(column) for column in zip(*surprises)]
+
+# 7.16 a tensor: return a list
+def surprise_by_place(surprises):
+    size = max(map(len, surprises))
+    full = torch.tensor([one + [math.nan] * (size - len(one))
+                         for one in surprises])
+    return full.nanmean(0)
+
+# 7.16 nothing mended: is still not learned
+return make_targets(prompt, answer)
+
+# 7.16 one too many: the last token of the prompt
+ids = prompt + answer
+inputs, targets = ids[:-1], ids[1:]
+targets[:len(prompt) - 2] = [IGNORE] * (len(prompt) - 2)
+return inputs, targets
+
+# 7.16 no mask: the whole prompt is learned
+ids = prompt + answer
+return ids[:-1], ids[1:]
+
+# 7.16 masked before the shift, without a shift: where 9 and 4 are read
+ids = prompt + answer
+return ids[:-1], ([IGNORE] * len(prompt) + answer)[:-1]
+
+# 7.17 texts: compare ids
+def broken_pairs(tokenizer, pairs):
+    return [i for i, (prompt, answer) in enumerate(pairs)
+            if not (prompt + answer).startswith(prompt)]
+
+# 7.17 numbers of tokens: Compare the ids, not their number
+def broken_pairs(tokenizer, pairs):
+    def n(text):
+        return len(tokenizer.encode_ordinary(text))
+    return [i for i, (prompt, answer) in enumerate(pairs)
+            if n(prompt) + n(answer) != n(prompt + answer)]
+
+# 7.17 turned round: turned round
+def broken_pairs(tokenizer, pairs):
+    found = []
+    for i, (prompt, answer) in enumerate(pairs):
+        alone = tokenizer.encode_ordinary(prompt)
+        together = tokenizer.encode_ordinary(prompt + answer)
+        if together[:len(alone)] == alone:
+            found.append(i)
+    return found
+
+# 7.17 how many: return a list
+def broken_pairs(tokenizer, pairs):
+    found = 0
+    for prompt, answer in pairs:
+        alone = tokenizer.encode_ordinary(prompt)
+        together = tokenizer.encode_ordinary(prompt + answer)
+        found += together[:len(alone)] != alone
+    return found
+
+# 7.17 nothing mended: other ids in company
+return encode_pair(tokenizer, prompt, answer)
+
+# 7.17 only the space moved: other ids in company
+return encode_pair(tokenizer, prompt.rstrip(), answer)
+
+# 7.17 a space in between: the ids of the answer are wrong
+ids = tokenizer.encode_ordinary(prompt)
+words = tokenizer.encode_ordinary(" " + answer)
+return Row(ids + words, [False] * len(ids) + [True] * len(words))
+
+# 7.17 all learned: the others are learned
+ids = tokenizer.encode_ordinary(prompt)
+words = tokenizer.encode_ordinary(answer)
+return Row(ids + words, [True] * len(ids + words))
+
+# 7.17 a pair: return a Row
+ids = tokenizer.encode_ordinary(prompt)
+words = tokenizer.encode_ordinary(answer)
+return ids + words, [False] * len(ids) + [True] * len(words)
+
+# 7.18 anywhere: has a stop token in the middle
+def stop_share(targets, stop):
+    return (targets == stop).any(1).float().mean().item()
+
+# 7.18 the last column: you look at the last column
+def stop_share(targets, stop):
+    return (targets[:, -1] == stop).float().mean().item()
+
+# 7.18 of the targets: not of the targets
+def stop_share(targets, stop):
+    return (targets == stop).sum().item() / (targets != IGNORE).sum().item()
+
+# 7.18 without the empty rows: so it counts
+def stop_share(targets, stop):
+    last = [row[row != IGNORE].tolist()[-1:] for row in targets]
+    return sum(one == [stop] for one in last) / sum(map(len, last))
+
+# 7.18 an empty row: IndexError
+def stop_share(targets, stop):
+    last = [row[row != IGNORE][-1].item() for row in targets]
+    return sum(one == stop for one in last) / len(last)
+
+# 7.18 a number of rows: a share, please
+def stop_share(targets, stop):
+    last = [row[row != IGNORE].tolist()[-1:] for row in targets]
+    return sum(one == [stop] for one in last)
+
+# 7.18 nothing mended: is still not learned
+return collate_stop(rows, stop)
+
+# 7.18 every stop token: in the prompt is learned
+inputs, targets = collate_stop(rows, stop)
+for b, row in enumerate(rows):
+    for t, i in enumerate(row.ids[1:]):
+        if i == stop:
+            targets[b, t] = stop
+return inputs, targets
+
+# 7.18 all padding: now the padding is learned
+inputs, targets = collate_stop(rows, stop)
+for b, row in enumerate(rows):
+    targets[b, len(row.ids) - 2:] = stop
+return inputs, targets
+
+# 7.18 another padding: the inputs are
+return collate(rows, 0)
+
+# 7.19 no step: the step is missing
+def change_by_a_step(make, rank):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(64, 64), torch.randn(200, 64)
+    layer = make(linear, rank)
+    return (layer(x) - linear(x)).abs().mean().item()
+
+# 7.19 other numbers: on different x
+def change_by_a_step(make, rank):
+    torch.manual_seed(0)
+    layer = make(nn.Linear(64, 64), rank)
+    x, y = torch.randn(2, 200, 64)
+    before = layer(x).detach()
+    trained = [p for p in layer.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=0.001)
+    layer(x).pow(2).mean().backward()
+    optimizer.step()
+    return (layer(y) - before).abs().mean().item()
+
+# 7.19 signed: Take absolute differences
+def change_by_a_step(make, rank):
+    torch.manual_seed(0)
+    layer, x = make(nn.Linear(64, 64), rank), torch.randn(200, 64)
+    before = layer(x).detach()
+    trained = [p for p in layer.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=0.001)
+    layer(x).pow(2).mean().backward()
+    optimizer.step()
+    return (layer(x) - before).mean().item()
+
+# 7.19 a larger rate: one step of Adam at rate 0.001
+def change_by_a_step(make, rank):
+    torch.manual_seed(0)
+    layer, x = make(nn.Linear(64, 64), rank), torch.randn(200, 64)
+    before = layer(x).detach()
+    trained = [p for p in layer.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=0.01)
+    layer(x).pow(2).mean().backward()
+    optimizer.step()
+    return (layer(x) - before).abs().mean().item()
+
+# 7.19 squares: take the absolute
+def change_by_a_step(make, rank):
+    torch.manual_seed(0)
+    layer, x = make(nn.Linear(64, 64), rank), torch.randn(200, 64)
+    before = layer(x).detach()
+    trained = [p for p in layer.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=0.001)
+    layer(x).pow(2).mean().backward()
+    optimizer.step()
+    return (layer(x) - before).pow(2).mean().item()
+
+# 7.19 always one rank: hand on the rank
+def change_by_a_step(make, rank):
+    torch.manual_seed(0)
+    layer, x = make(nn.Linear(64, 64), 8), torch.randn(200, 64)
+    before = layer(x).detach()
+    trained = [p for p in layer.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=0.001)
+    layer(x).pow(2).mean().backward()
+    optimizer.step()
+    return (layer(x) - before).abs().mean().item()
+
+# 7.19 nothing mended: still multiplied by alpha
+return self.linear(x) + self.alpha * (x @ self.A.T @ self.B.T)
+
+# 7.19 alpha is lost: alpha is lost
+return self.linear(x) + x @ self.A.T @ self.B.T
+
+# 7.19 divided by the rank alone: that is 2
+return self.linear(x) + x @ self.A.T @ self.B.T / self.rank
+
+# 7.19 only the detour: the old layer is lost
+return self.alpha / self.rank * (x @ self.A.T @ self.B.T)
