@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from scratch_llm.fast import all_cores, attention
 from scratch_llm.files import atomic
+from scratch_llm.gpt2_files import GPT2, find_gpt2
 from scratch_llm.gpt2_vocabulary import bring_vocabulary
 from torch import Tensor, nn
 
@@ -1183,3 +1184,16 @@ def load_tokenizer(path: str | Path, vocab_size: int, prefix: str = ""
                          f"{vocab_size}: they are not of one run")
     tokenizer.add_prefix_space = prefix == " "
     return tokenizer
+
+
+def open_gpt2(short: str, weights: str | Path = "gpt2",
+              download: bool = False) -> tuple[nn.Module, tiktoken.Encoding]:
+    """A GPT-2, by its short name, and its tokenizer."""
+    path = find_gpt2(short, weights)
+    if path is None and download:
+        from scratch_llm.download import fetch_gpt2
+        path = fetch_gpt2(short, weights)
+    if path is None:
+        raise ValueError(f"{short} is not in {weights}: fetch it with python "
+                         f"gpt_download.py {short}, or by download=True")
+    return gpt2_model(GPT2[short][0], path), gpt2_encoding()

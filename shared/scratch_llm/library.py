@@ -16,7 +16,7 @@ import random
 import re
 from collections.abc import Iterator
 
-from scratch_llm.instructions import pages
+from scratch_llm.instructions import names, pages
 from scratch_llm.notes import free_shapes, write_free
 from scratch_llm.storyworld import story
 
@@ -41,14 +41,19 @@ def easy_shapes() -> tuple[tuple[str, str], ...]:
 
 
 def mood(rng: random.Random, easy: bool = False) -> Document:
-    """A note, and how somebody in it feels: a mark, or question and answer."""
-    shapes = easy_shapes() if easy else free_shapes("library")
-    note = None
-    while note is None:
-        note, moods = write_free(rng.randrange(2), rng, shapes)
+    """A note, and how somebody in it feels: a mark, or question and answer.
+
+    Or two notes about different people, and a question about each.
+    """
+    text, moods = some_note(rng, easy)
     if rng.random() < 0.6:
-        return [(note.text, 1.0), (f" {WORDS[note.label]}", WEIGHT)]
-    parts = [(note.text, 1.0)]
+        hero = next(iter(moods))
+        return [(text, 1.0), (f" {WORDS[moods[hero]]}", WEIGHT)]
+    if rng.random() < 0.4:
+        more, others = some_note(rng, easy)
+        if not {*names(text)} & {*names(more)}:
+            text, moods = f"{text} {more}", moods | others
+    parts = [(text, 1.0)]
     asked = [*moods.items()]
     rng.shuffle(asked)
     for name, label in asked:
@@ -56,6 +61,17 @@ def mood(rng: random.Random, easy: bool = False) -> Document:
         parts += [(f" {before.rstrip()}", 1.0), (f" {WORDS[label]}", WEIGHT)]
         parts.append((after, 1.0))
     return parts
+
+
+def some_note(
+    rng: random.Random, easy: bool = False
+) -> tuple[str, dict[str, int]]:
+    """A note in a shape of the library's, and who feels how in it."""
+    shapes = easy_shapes() if easy else free_shapes("library")
+    note = None
+    while note is None:
+        note, moods = write_free(rng.randrange(2), rng, shapes)
+    return note.text, moods
 
 
 def in_parts(page: str) -> Document:
@@ -73,7 +89,9 @@ def documents(seed: int = 0, easy: bool = False) -> Iterator[Document]:
     rng = random.Random(f"library {seed} {easy}")
     told = itertools.count(FIRST_STORY + 2**24 * (2 * seed + easy), 2)
     book = pages(2**31, 2 * seed + easy, "<<{}>>")
-    for kind in iter(lambda: rng.choices(*zip(*SHARES.items()))[0], None):
+    kinds, shares = [*SHARES], [*SHARES.values()]
+    while True:
+        (kind,) = rng.choices(kinds, shares)
         if kind == "story":
             yield [(story(next(told)).text, 1.0)]
         elif kind == "mood":
