@@ -1016,7 +1016,7 @@ return ids[:, :-1], targets[:, 1:]
 def nothing_to_learn(rows):
     return [i for i, row in enumerate(rows) if not all(row.graded)]
 
-# 7.15 the first id counts: this id is nobody's target
+# 7.15 the first id counts: This id is nobody's target
 def nothing_to_learn(rows):
     return [i for i, row in enumerate(rows) if not any(row.graded)]
 
