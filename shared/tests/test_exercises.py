@@ -49,6 +49,8 @@ def wrong_answers(notebook: Path) -> list:
     _, *parts = TITLE.split(text)
     answers = []
     for number, fault, words, code in zip(*[iter(parts)] * 4, strict=True):
+        if number not in STUBS[notebook]:
+            continue  # of another notebook of the chapter
         if not re.match(r"def |class |@", code):
             head, spaces = STUBS[notebook][number]
             code = head + indent(code, spaces)
@@ -77,3 +79,14 @@ def test_every_exercise_has_three_wrong_answers(notebook):
     few = [number for number in STUBS[notebook] if counts[number] < 3]
     assert not few, f"wrong_answers/: fewer than three for {few}"
     assert counts.keys() == STUBS[notebook].keys()
+
+
+def test_every_wrong_answer_belongs_to_one_exercise():
+    for path in Path(__file__).parent.glob("wrong_answers/ch*.py"):
+        chapter = [n for n in NOTEBOOKS if n.parts[-3] == path.stem]
+        numbers = Counter(n for one in chapter for n in STUBS[one])
+        assert set(numbers.values()) <= {1}, f"{path.stem}: a number twice"
+        answers = {
+            match[1] for match in TITLE.finditer(path.read_text("utf-8"))
+        }
+        assert answers == numbers.keys()
