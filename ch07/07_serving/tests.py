@@ -92,9 +92,11 @@ def serving(models: dict, **how) -> Iterator[serve.Server]:
         server.said = said
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +213,9 @@ def test_an_answer_ends_where_it_is_told_to(server):
     assert end() == ("One, two. Three!", "stop")
     assert end(stop=".") == ("One, two", "stop")
     assert end(stop=["!", "two", "Three"]) == ("One, ", "stop")
-    assert end(max_tokens=2) == ("One,", "length")
-    assert end(max_completion_tokens=2, max_tokens=9) == ("One,", "length")
+    short, reason = end(max_tokens=2)
+    assert "One, two".startswith(short) and reason == "length"
+    assert end(max_completion_tokens=2, max_tokens=9) == (short, "length")
     assert end(max_tokens=10**6) == ("One, two. Three!", "stop")
     assert end(top_p=0, temperature=2) == ("One, two. Three!", "stop")
     assert end(user="somebody", store=False, tools=[])[1] == "stop"
@@ -546,7 +549,7 @@ def test_openai_s_client_may_leave_a_stream_half_way(new_echo, server, client):
         stream.close()
         reply = there.chat.completions.create(**question())
         assert reply.choices[0].message.content == "Hello."
-        assert "has gone" in slow.said[0]
+        wait_for(lambda: any("has gone" in line for line in slow.said))
 
 
 def test_openai_s_client_hears_of_a_broken_stream(new_echo, client):
