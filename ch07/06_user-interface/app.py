@@ -300,7 +300,7 @@ def draw_turn(turn: Turn, writing: bool = False) -> str:
     if turn.role == "user":
         inside, who = escape(turn.content), "You"
     else:
-        inside, who = "".join(map(draw_word, turn.words)), "Model"
+        inside, who = "".join(map(draw_word, turn.words)).lstrip(), "Model"
         if writing:
             inside += '<span class="cursor"></span>'
         elif turn.cut:
@@ -528,11 +528,12 @@ def settled(turns: list[Turn]) -> list[Turn]:
 
 def examples() -> list[str]:
     """A few instructions of the town, and the beginning of a story."""
-    some = [
-        to_messages(entry, answer=False)[0]["content"]
-        for entry in entries(3, "test", 4, ("hero", "opposite", "day"))
-    ]
-    return [*sorted(some, key=len), "One day, Nora went to the harbour"]
+    some: dict[str, str] = {}
+    for entry in entries(60, "test", 0, ("opposite", "colour", "feeling")):
+        text = to_messages(entry, answer=False)[0]["content"]
+        if len(text) < len(some.get(entry.family, text + "longer")):
+            some[entry.family] = text
+    return ["One day, Nora went to the harbour", *sorted(some.values())]
 
 
 # ---- The server ----------------------------------------------------------
