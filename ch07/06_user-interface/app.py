@@ -275,7 +275,7 @@ def visible(token: str) -> str:
 
 def describe(word: Word) -> str:
     """What stands over a word while the mouse is on it."""
-    lines = [f"{visible(word.text)}: {percent(word.p)}"]
+    lines = [f"{visible(word.text)} {percent(word.p)}"]
     if len(word.parts) > 1:
         lines.append(
             " · ".join(f"{visible(t)} {percent(p)}" for t, p in word.parts)

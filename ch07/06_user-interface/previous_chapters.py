@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from scratch_llm.fast import all_cores, attention
+from scratch_llm.files import atomic
 from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
 from scratch_llm.gpt2_vocabulary import bring_vocabulary
 from scratch_llm.instructions import Entry
@@ -66,6 +67,13 @@ class Tokenizer(Protocol):
                allowed_special: set[str]) -> list[int]: ...
     def encode_ordinary(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
+
+
+def write_ranks(ranks: dict[bytes, int], path: str | Path) -> None:
+    """Write tiktoken's format: per line a token in base64, and its rank."""
+    Path(path).write_bytes(b"".join(
+        base64.b64encode(token) + b" %d\n" % ranks[token]
+        for token in sorted(ranks, key=ranks.get)))
 
 
 def read_ranks(path: str | Path) -> dict[bytes, int]:
@@ -855,6 +863,18 @@ def gpt2_model(size: str, path: str | Path) -> GPTModel:
 # ---- ch05: pretraining ----
 
 
+def save_model(path: str | Path, model: nn.Module, prefix: str = "") -> None:
+    """Weights in one file, with config and prefix in its header.
+
+    prefix: what stood before each text in training. A tied matrix is stored
+    once; the file is written whole or not at all.
+    """
+    about = {"architecture": type(model).__name__, "prefix": prefix,
+             "config": json.dumps(model.cfg)}
+    with atomic(path) as temporary:
+        safetensors.torch.save_model(model, str(temporary), about)
+
+
 def read_header(path: str | Path) -> dict[str, str]:
     """What save_model wrote about a model; ValueError says what is wrong."""
     if not Path(path).is_file():
@@ -886,6 +906,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
         raise ValueError(f"{path} is not a whole checkpoint of this course "
                          f"({reason})") from None
     return model.to(device).eval()
+
+
+def save_tokenizer(path: str | Path, tokenizer: tiktoken.Encoding) -> None:
+    """The ranks of a tokenizer in tiktoken's own file format."""
+    ranks = {tokenizer.decode_single_token_bytes(rank): rank
+             for rank in range(tokenizer.eot_token)}
+    with atomic(path) as temporary:
+        write_ranks(ranks, temporary)
 
 
 def load_tokenizer(path: str | Path, vocab_size: int, prefix: str = ""
@@ -979,6 +1007,44 @@ class Classifier(nn.Module):
         return self.head(pool_states(states, lengths, self.pool))  # (B, K)
 
 
+class LoRALinear(nn.Module):
+    """A frozen layer and a small detour: W x + alpha/rank B (A x).
+
+    (..., d_in) -> (..., d_out); A (rank, d_in), and B (d_out, rank), which
+    starts at zero. Source: Hu et al. 2021, section 4.1.
+    """
+
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float):
+        super().__init__()
+        if rank < 1:
+            raise ValueError(f"rank={rank}: at least 1")
+        self.linear, self.scaling = linear.requires_grad_(False), alpha / rank
+        W = linear.weight
+        self.A = nn.Parameter(W.new_empty(rank, linear.in_features))
+        self.B = nn.Parameter(W.new_zeros(linear.out_features, rank))
+        nn.init.kaiming_uniform_(self.A, a=5**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + self.scaling * (x @ self.A.T @ self.B.T)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """One plain layer that computes the same."""
+        self.linear.weight += self.scaling * (self.B @ self.A)
+        return self.linear
+
+
+def save_classifier(folder: str | Path, model: Classifier,
+                    tokenizer: Tokenizer, prefix: str = " ") -> None:
+    """All that from_pretrained needs, into a folder; LoRA is merged before.
+    """
+    if any(isinstance(layer, LoRALinear) for layer in model.modules()):
+        raise ValueError("merge LoRA before saving: merge_lora(model)")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    save_model(Path(folder, "model.safetensors"), model, prefix)
+    save_tokenizer(Path(folder, "tokenizer.tiktoken"), tokenizer)
+
+
 def new_classifier(cfg: dict) -> Classifier:
     """A classifier with fresh weights, from the config in a file's header."""
     about = dict(cfg)
@@ -1033,6 +1099,42 @@ def chat_tokenizer(tokenizer: tiktoken.Encoding) -> tiktoken.Encoding:
         mergeable_ranks=tokenizer._mergeable_ranks,
         special_tokens=tokenizer._special_tokens | new)
     larger.add_prefix_space = getattr(tokenizer, "add_prefix_space", False)
+    return larger
+
+
+@torch.no_grad()
+def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
+    """Give a model n more tokens, in place: like the mean of the others.
+
+    The rows differ a little, so that the tokens can be told apart.
+    """
+    def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
+        noise = torch.randn(n, table.shape[1], generator=generator)
+        rows = table.mean(0) + table.std() * noise.to(table)
+        return nn.Parameter(torch.cat([table, rows]))
+
+    generator = torch.Generator().manual_seed(seed)
+    model.tok_emb.weight = longer(model.tok_emb.weight)
+    model.out_head.weight = (model.tok_emb.weight
+                             if model.cfg.get("tie_weights")
+                             else longer(model.out_head.weight))
+    V = len(model.tok_emb.weight)
+    model.tok_emb.num_embeddings = model.out_head.out_features = V
+    model.cfg["vocab_size"] = V
+
+
+def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
+                       seed: int = 0) -> tiktoken.Encoding:
+    """A tokenizer with CHAT_TOKENS; the model gets rows for them, in place.
+
+    What has them already stays as it is. ValueError if the two do not fit.
+    """
+    larger = chat_tokenizer(tokenizer)
+    V = model.cfg["vocab_size"]
+    if V not in (tokenizer.n_vocab, larger.n_vocab):
+        raise ValueError(f"the model has {V} tokens, the tokenizer "
+                         f"{tokenizer.n_vocab}: they are not of one run")
+    grow_vocabulary(model, larger.n_vocab - V, seed)
     return larger
 
 
@@ -1128,6 +1230,21 @@ def room_for(model: GPTModel, prompt: Sequence[int], wanted: int) -> int:
         raise ValueError(f"a prompt of {len(prompt)} tokens leaves no room "
                          f"for an answer: the context has {most}")
     return min(wanted, most - len(prompt))
+
+
+def save_instruct(folder: str | Path, model: GPTModel,
+                  tokenizer: tiktoken.Encoding) -> None:
+    """All that from_pretrained needs, into a folder; LoRA is merged before.
+
+    The file of the tokenizer holds no special tokens: the size of the
+    model's vocabulary says whether they belong to it.
+    """
+    if any(isinstance(layer, LoRALinear) for layer in model.modules()):
+        raise ValueError("merge LoRA before saving: merge_lora(model)")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    prefix = " " if getattr(tokenizer, "add_prefix_space", False) else ""
+    save_model(Path(folder, "model.safetensors"), model, prefix)
+    save_tokenizer(Path(folder, "tokenizer.tiktoken"), tokenizer)
 
 
 def from_pretrained(name: str | Path, device: str | None = None,
