@@ -55,7 +55,7 @@ class Echo(nn.Module):
         names = ("<|user|>", "<|end|>", "<|assistant|>")
         self.marks = [*map(tokenizer.encode_single_token, names)]
         self.slow = tokenizer.encode_ordinary(" slow")
-        (self.rival,) = tokenizer.encode_ordinary(" moon")
+        (self.rival,) = tokenizer.encode_ordinary(" harbour")
 
     def new_cache(self, batch_size=1, capacity=None):
         return SimpleNamespace(ids=[], length=0)
@@ -136,11 +136,11 @@ def test_each_word_has_its_probability_by_tokens_and_rivals(echo):
     assert [word.text.strip() for word in words] == ["Nora", "was", "xyzzy."]
     for word in words:
         assert word.p == pytest.approx(0.8 ** len(word.parts))
-        assert word.rivals[0][0] == " moon"
+        assert word.rivals[0][0] == " harbour"
         assert word.rivals[0][1] == pytest.approx(0.2)
     assert len(words[2].parts) > 1
     told = app.describe(words[2])
-    assert told.splitlines()[0].startswith("xyzzy. ") and "moon 20.0 %" in told
+    assert told.splitlines()[0].startswith("xyzzy. ") and "harbour 20.0 %" in told
 
 
 def test_the_probabilities_are_those_of_the_model(storyteller):
@@ -484,8 +484,8 @@ def test_the_probability_of_a_word_is_under_the_mouse(visit):
     tip.wait_for()
     assert (
         tip.text_content()
-        == "was 80.0 %\nor: moon 20.0 %"
-        + (tip.text_content().partition("moon 20.0 %")[2])
+        == "was 80.0 %\nor: harbour 20.0 %"
+        + (tip.text_content().partition("harbour 20.0 %")[2])
     )
     visit.box.hover()
     tip.wait_for(state="hidden")
