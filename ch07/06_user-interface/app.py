@@ -128,8 +128,8 @@ class Speaker:
 
     def prompt(
         self, turns: list[Turn], way: str, dials: Dials
-    ) -> tuple[list[int], int]:
-        """Ids to write on from, and how many of the turns they left out.
+    ) -> tuple[list[int], bool]:
+        """Ids to write on from, and whether a part of the chat is left out.
 
         What is oldest goes first, until there is room for an answer.
         """
@@ -142,11 +142,11 @@ class Speaker:
             )
             ids = encode_prompt(self.tokenizer, text)
             if len(ids) <= most:
-                return ids, 0
-            return [ids[0], *ids[1 - most :]], len(turns) - 1
+                return ids, False
+            return [ids[0], *ids[1 - most :]], True
         if way == "Alpaca":
             entry = Entry(turns[-1].content, "", "", "")
-            return encode_prompt_of(self.tokenizer, entry), 0
+            return encode_prompt_of(self.tokenizer, entry), False
         first = [{"role": "system", "content": dials.system}]
         first = first if dials.system.strip() else []
         for start in range(0, len(turns), 2):
@@ -154,7 +154,7 @@ class Speaker:
             ids = encode_chat(self.tokenizer, messages)
             if len(ids) <= most:
                 break
-        return ids, start
+        return ids, start > 0
 
     def answer(
         self, prompt: list[int], way: str, dials: Dials
@@ -440,6 +440,9 @@ def new_page(names: list[str]) -> Any:
         turns = settled(turns)
         return turns, draw_chat(turns)
 
+    def fresh():
+        return [], draw_chat([])
+
     def other_model(name):
         try:
             ways = open_speaker(name).ways
@@ -493,6 +496,7 @@ def new_page(names: list[str]) -> Any:
                     1, 256, value=100, step=1, label="Most tokens"
                 )
             system = gr.Textbox(
+                "",
                 label="System text (chats only)",
                 placeholder="What the model is told before the chat",
                 max_lines=3,
@@ -507,14 +511,14 @@ def new_page(names: list[str]) -> Any:
             **quiet,
         )
         anew = redo.click(again, [turns, *how], [turns, shown], **quiet)
-        stop.click(settle, turns, [turns, shown], cancels=[asked, anew])
-        undo.click(back, turns, [box, turns, shown], cancels=[asked, anew])
-        clear.click(
-            lambda: ([], draw_chat([])),
-            None,
-            [turns, shown],
-            cancels=[asked, anew],
-        )
+        for button, do, before, after in (
+            (stop, settle, [turns], [turns, shown]),
+            (undo, back, [turns], [box, turns, shown]),
+            (clear, fresh, [], [turns, shown]),
+        ):  # the answer ends first, or its last word comes after all
+            button.click(None, cancels=[asked, anew]).then(
+                do, before, after, show_progress="hidden"
+            )
         name.change(other_model, name, way)
         dark.click(None, js="() => document.body.classList.toggle('dark')")
         page.load(None, js=TIP)
