@@ -52,7 +52,8 @@ def check_entry(item: Any, where: str = "entry") -> Entry:
             raise ValueError(f"{where}: {name} is {item[name]!r}, no text")
         if name != "input" and not (item[name] or "").strip():
             raise ValueError(f"{where}: {name} is empty")
+    phrasing = item.get("phrasing")
     return Entry(item["instruction"], item.get("input") or "",
                  item["output"], str(item.get("family") or ""),
-                 int(item.get("phrasing") or 0),
-                 bool(item.get("held_out", False)))
+                 phrasing if isinstance(phrasing, int) else 0,
+                 item.get("held_out") is True)

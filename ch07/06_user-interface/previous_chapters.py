@@ -1072,7 +1072,7 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu"
 def format_prompt(entry: Entry) -> str:
     """An instruction in Alpaca's form, up to where the answer begins.
 
-    Source: Taori et al. 2023.
+    Source: Taori et al. 2023; without its first sentence.
     """
     text = f"### Instruction:\n{entry.instruction}\n\n"
     if entry.input:
@@ -1099,42 +1099,6 @@ def chat_tokenizer(tokenizer: tiktoken.Encoding) -> tiktoken.Encoding:
         mergeable_ranks=tokenizer._mergeable_ranks,
         special_tokens=tokenizer._special_tokens | new)
     larger.add_prefix_space = getattr(tokenizer, "add_prefix_space", False)
-    return larger
-
-
-@torch.no_grad()
-def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
-    """Give a model n more tokens, in place: like the mean of the others.
-
-    The rows differ a little, so that the tokens can be told apart.
-    """
-    def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
-        noise = torch.randn(n, table.shape[1], generator=generator)
-        rows = table.mean(0) + table.std() * noise.to(table)
-        return nn.Parameter(torch.cat([table, rows]))
-
-    generator = torch.Generator().manual_seed(seed)
-    model.tok_emb.weight = longer(model.tok_emb.weight)
-    model.out_head.weight = (model.tok_emb.weight
-                             if model.cfg.get("tie_weights")
-                             else longer(model.out_head.weight))
-    V = len(model.tok_emb.weight)
-    model.tok_emb.num_embeddings = model.out_head.out_features = V
-    model.cfg["vocab_size"] = V
-
-
-def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
-                       seed: int = 0) -> tiktoken.Encoding:
-    """A tokenizer with CHAT_TOKENS; the model gets rows for them, in place.
-
-    What has them already stays as it is. ValueError if the two do not fit.
-    """
-    larger = chat_tokenizer(tokenizer)
-    V = model.cfg["vocab_size"]
-    if V not in (tokenizer.n_vocab, larger.n_vocab):
-        raise ValueError(f"the model has {V} tokens, the tokenizer "
-                         f"{tokenizer.n_vocab}: they are not of one run")
-    grow_vocabulary(model, larger.n_vocab - V, seed)
     return larger
 
 
@@ -1221,6 +1185,42 @@ def encode_prompt_of(tokenizer: Tokenizer, entry: Entry, system: str = ""
     return [tokenizer.eot_token,
             *encode_content(tokenizer, format_prompt(entry)),
             *tokenizer.encode_ordinary("\n")]
+
+
+@torch.no_grad()
+def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
+    """Give a model n more tokens, in place: like the mean of the others.
+
+    The rows differ a little, so that the tokens can be told apart.
+    """
+    def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
+        noise = torch.randn(n, table.shape[1], generator=generator)
+        rows = table.mean(0) + table.std() * noise.to(table)
+        return nn.Parameter(torch.cat([table, rows]))
+
+    generator = torch.Generator().manual_seed(seed)
+    model.tok_emb.weight = longer(model.tok_emb.weight)
+    model.out_head.weight = (model.tok_emb.weight
+                             if model.cfg.get("tie_weights")
+                             else longer(model.out_head.weight))
+    V = len(model.tok_emb.weight)
+    model.tok_emb.num_embeddings = model.out_head.out_features = V
+    model.cfg["vocab_size"] = V
+
+
+def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
+                       seed: int = 0) -> tiktoken.Encoding:
+    """A tokenizer with CHAT_TOKENS; the model gets rows for them, in place.
+
+    What has them already stays as it is. ValueError if the two do not fit.
+    """
+    larger = chat_tokenizer(tokenizer)
+    V = model.cfg["vocab_size"]
+    if V not in (tokenizer.n_vocab, larger.n_vocab):
+        raise ValueError(f"the model has {V} tokens, the tokenizer "
+                         f"{tokenizer.n_vocab}: they are not of one run")
+    grow_vocabulary(model, larger.n_vocab - V, seed)
+    return larger
 
 
 def room_for(model: GPTModel, prompt: Sequence[int], wanted: int) -> int:

@@ -1089,42 +1089,6 @@ def chat_tokenizer(tokenizer: tiktoken.Encoding) -> tiktoken.Encoding:
     return larger
 
 
-@torch.no_grad()
-def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
-    """Give a model n more tokens, in place: like the mean of the others.
-
-    The rows differ a little, so that the tokens can be told apart.
-    """
-    def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
-        noise = torch.randn(n, table.shape[1], generator=generator)
-        rows = table.mean(0) + table.std() * noise.to(table)
-        return nn.Parameter(torch.cat([table, rows]))
-
-    generator = torch.Generator().manual_seed(seed)
-    model.tok_emb.weight = longer(model.tok_emb.weight)
-    model.out_head.weight = (model.tok_emb.weight
-                             if model.cfg.get("tie_weights")
-                             else longer(model.out_head.weight))
-    V = len(model.tok_emb.weight)
-    model.tok_emb.num_embeddings = model.out_head.out_features = V
-    model.cfg["vocab_size"] = V
-
-
-def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
-                       seed: int = 0) -> tiktoken.Encoding:
-    """A tokenizer with CHAT_TOKENS; the model gets rows for them, in place.
-
-    What has them already stays as it is. ValueError if the two do not fit.
-    """
-    larger = chat_tokenizer(tokenizer)
-    V = model.cfg["vocab_size"]
-    if V not in (tokenizer.n_vocab, larger.n_vocab):
-        raise ValueError(f"the model has {V} tokens, the tokenizer "
-                         f"{tokenizer.n_vocab}: they are not of one run")
-    grow_vocabulary(model, larger.n_vocab - V, seed)
-    return larger
-
-
 Message = dict[str, str]  # {"role": one of ROLES, "content": a text}
 
 
@@ -1187,6 +1151,42 @@ def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message]
     if messages[-1]["role"] != "assistant":
         ids.append(tokenizer.encode_single_token("<|assistant|>"))
     return ids
+
+
+@torch.no_grad()
+def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
+    """Give a model n more tokens, in place: like the mean of the others.
+
+    The rows differ a little, so that the tokens can be told apart.
+    """
+    def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
+        noise = torch.randn(n, table.shape[1], generator=generator)
+        rows = table.mean(0) + table.std() * noise.to(table)
+        return nn.Parameter(torch.cat([table, rows]))
+
+    generator = torch.Generator().manual_seed(seed)
+    model.tok_emb.weight = longer(model.tok_emb.weight)
+    model.out_head.weight = (model.tok_emb.weight
+                             if model.cfg.get("tie_weights")
+                             else longer(model.out_head.weight))
+    V = len(model.tok_emb.weight)
+    model.tok_emb.num_embeddings = model.out_head.out_features = V
+    model.cfg["vocab_size"] = V
+
+
+def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
+                       seed: int = 0) -> tiktoken.Encoding:
+    """A tokenizer with CHAT_TOKENS; the model gets rows for them, in place.
+
+    What has them already stays as it is. ValueError if the two do not fit.
+    """
+    larger = chat_tokenizer(tokenizer)
+    V = model.cfg["vocab_size"]
+    if V not in (tokenizer.n_vocab, larger.n_vocab):
+        raise ValueError(f"the model has {V} tokens, the tokenizer "
+                         f"{tokenizer.n_vocab}: they are not of one run")
+    grow_vocabulary(model, larger.n_vocab - V, seed)
+    return larger
 
 
 def room_for(model: GPTModel, prompt: Sequence[int], wanted: int) -> int:
