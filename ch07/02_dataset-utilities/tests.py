@@ -10,13 +10,16 @@ from pathlib import Path
 import find_near_duplicates as dup
 import pytest
 import rephrase
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scratch_llm.chat import Chat, ChatError
 from scratch_llm.stub_chat import StubServer
 from sklearn.feature_extraction.text import CountVectorizer
 
 HERE = Path(__file__).resolve().parent
+slowly = settings(  # a busy machine is no fault
+    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 DATA = HERE.parent / "01_main-chapter-code" / "instruction-data.json"
 
 
@@ -45,6 +48,7 @@ def each_with_each(sets, threshold, first=0):
     ]
 
 
+@slowly
 @given(SETS, st.sampled_from([0.1, 0.3, 0.5, 2 / 3, 0.8, 1.0]), st.data())
 def test_no_pair_is_missed_and_none_invented(sets, threshold, data):
     first = data.draw(st.integers(0, len(sets)))
@@ -78,6 +82,7 @@ def test_the_similarities_are_those_of_scikit_learn():
         assert pair.similarity == pytest.approx(similarity[pair.a, pair.b])
 
 
+@slowly
 @given(SETS, st.sampled_from([0.3, 0.6, 1.0]))
 def test_what_is_left_has_no_repeats_and_what_goes_is_in_it(sets, threshold):
     pairs = dup.similar_pairs(sets, threshold)
@@ -196,6 +201,7 @@ def test_where_no_rule_is_sure_nothing_is_changed(text):
     assert rephrase.by_rule(text, random.Random(0)) is None
 
 
+@slowly
 @given(st.text())
 def test_any_text_is_rephrased_or_left(text):
     new = rephrase.by_rule(text, random.Random(0))

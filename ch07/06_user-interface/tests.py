@@ -23,7 +23,7 @@ import app
 import pytest
 import torch
 from app import Dials, Speaker, Turn
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from previous_chapters import (
     Classifier,
@@ -35,6 +35,9 @@ from previous_chapters import (
 from torch import nn
 
 HERE = Path(__file__).resolve().parent
+slowly = settings(  # a busy machine is no fault
+    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 NASTY = (
     "<img src=x onerror=window.hacked=1> ${window.hacked=2} {{value}} "
     "`${1}` &amp; <b>bold</b> \\ \"' *x* <|end|> <|user|>"
@@ -225,6 +228,7 @@ def test_a_model_without_a_chat_is_not_asked_by_one(storyteller, echo):
 # ---- What is shown -------------------------------------------------------
 
 
+@slowly
 @given(st.text())
 def test_any_text_is_shown_as_it_stands_and_nothing_of_it_is_html(text):
     word = app.Word(text, 0.5, [(text, 0.5)], [(text, 0.1)])

@@ -23,7 +23,7 @@ from types import SimpleNamespace
 import pytest
 import serve
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from previous_chapters import chat_tokenizer, from_pretrained, generate_tokens
 from scratch_llm.chat import Chat
@@ -31,6 +31,9 @@ from serve import Refusal, Served, read_request
 from torch import nn
 
 HERE = Path(__file__).resolve().parent
+slowly = settings(  # a busy machine is no fault
+    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 LONG = "Nora took the brown purse to Hugo. " * 4
 
@@ -316,6 +319,7 @@ def test_what_is_no_json_object_is_refused(server, body):
     assert status == 400 and "body" in reply["error"]["message"]
 
 
+@slowly
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
