@@ -18,7 +18,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 HERE = Path(__file__).resolve().parent
 slowly = settings(  # a busy machine is no fault
-    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 DATA = HERE.parent / "01_main-chapter-code" / "instruction-data.json"
 

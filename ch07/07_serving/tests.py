@@ -32,7 +32,9 @@ from torch import nn
 
 HERE = Path(__file__).resolve().parent
 slowly = settings(  # a busy machine is no fault
-    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 LONG = "Nora took the brown purse to Hugo. " * 4
