@@ -643,13 +643,12 @@ def test_the_script_serves_until_it_is_stopped():
         connection = http.client.HTTPConnection("127.0.0.1", port, 60)
         body = question("One day,", max_tokens=3) | {"model": "storyteller"}
         assert content(ask(connection, body)[1])
+        assert "storyteller: 3 tokens" in child.stderr.readline()
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=60)
     finally:
         child.kill()
-    assert child.returncode == 130
-    assert "storyteller: 3 tokens" in errors
-    assert errors.endswith("serve.py: stopped\n")
+    assert (child.returncode, errors) == (130, "serve.py: stopped\n")
 
 
 if __name__ == "__main__":
