@@ -4,12 +4,15 @@ all_cores is for writing token by token, attention for training in bf16. No
 lesson needs them to be right: take them away and only the time changes.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+COUNTING = threading.RLock()  # a server writes several texts at once
 
 
 def parts(rows: int) -> int:
@@ -55,18 +58,20 @@ def all_cores(model: nn.Module) -> Iterator[None]:
     when the last of them ends.
     """
     layers = [layer for layer in model.modules() if gains(layer)]
-    for layer in layers:
-        layer.__class__ = SplitLinear
-        layer.parts = parts(layer.out_features)
-        layer.contexts = getattr(layer, "contexts", 0) + 1
+    with COUNTING:
+        for layer in layers:
+            layer.parts = parts(layer.out_features)
+            layer.contexts = getattr(layer, "contexts", 0) + 1
+            layer.__class__ = SplitLinear
     try:
         yield
     finally:
-        for layer in layers:
-            layer.contexts -= 1
-            if not layer.contexts:
-                layer.__class__ = nn.Linear
-                del layer.contexts, layer.parts
+        with COUNTING:
+            for layer in layers:
+                layer.contexts -= 1
+                if not layer.contexts:
+                    layer.__class__ = nn.Linear
+                    del layer.contexts
 
 
 def attention(
