@@ -14,7 +14,6 @@ import json
 import math
 import os
 import re
-import timeit
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -882,29 +881,6 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer,
         step += 1
         yield {"step": step, "train": loss, "lr": lr, "grad_norm": norm,
                "n_targets": n_targets}
-
-
-def matmul_speed(device: torch.device, dtype: torch.dtype,
-                 size: int = 512) -> float:
-    """The best rate of a square matrix product here, in FLOP/s."""
-    a = torch.randn(size, size, device=device).to(dtype)
-    times = timeit.repeat(lambda: (a @ a)[0, 0].item(),  # waits for the device
-                          number=1, repeat=9)
-    return 2 * size**3 / min(times)
-
-
-def pick_precision(device: torch.device, wanted: str = "auto") -> str:
-    """fp32 or bf16; auto takes bf16 where its products are much faster."""
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16" if native else "fp32"
-    if device.type == "mps":
-        return "fp32"
-    fp32, bf16 = (matmul_speed(device, dtype)
-                  for dtype in (torch.float32, torch.bfloat16))
-    return "bf16" if bf16 > 1.3 * fp32 else "fp32"
 
 
 def read_header(path: str | Path) -> dict[str, str]:
