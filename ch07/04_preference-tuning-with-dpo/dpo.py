@@ -136,7 +136,7 @@ def dpo_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor,
 
 def tune_preferences(
         model: GPTModel, dataset: PairDataset, reference: Tensor,
-        num_epochs: float = 1, lr: float = 1e-4, beta: float = 0.1,
+        num_epochs: float = 1, lr: float = 3e-4, beta: float = 0.1,
         batch_size: int = 16, validation: PairDataset | None = None,
         warmup: int = 10, clip: float = 1.0, precision: str = "fp32",
         seed: int = 0, progress: bool = True, every: int = 10) -> list[dict]:
@@ -164,7 +164,7 @@ def tune_preferences(
             logps = answer_logps(model, inputs.to(device), targets.to(device))
         logps = logps.float().view(2, -1)                          # (2, B)
         ref = reference[numbers].T.to(device)                      # (2, B)
-        losses = dpo_loss(*logps, *ref, beta)
+        losses = dpo_loss(*logps, *ref, beta)                      # (B,)
         losses.mean().backward()
         change = (logps - ref).detach()
         margin = beta * (change[0] - change[1])

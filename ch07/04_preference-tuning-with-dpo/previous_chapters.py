@@ -14,27 +14,35 @@ import json
 import math
 import os
 import re
+import time
+import timeit
+import warnings
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import safetensors.torch
 import tiktoken
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from scratch_llm.fast import attention
+from scratch_llm.fast import all_cores, attention
+from scratch_llm.files import atomic
 from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
 from scratch_llm.gpt2_vocabulary import bring_vocabulary
-from scratch_llm.instructions import Entry
+from scratch_llm.instructions import Entry, exact_match, token_f1
 from scratch_llm.notes import NAMES
 from scratch_llm.runs import find_model
+from scratch_llm.text import text_pieces
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 # ---- ch02: text_data ----
 
@@ -67,6 +75,13 @@ class Tokenizer(Protocol):
                allowed_special: set[str]) -> list[int]: ...
     def encode_ordinary(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
+
+
+def write_ranks(ranks: dict[bytes, int], path: str | Path) -> None:
+    """Write tiktoken's format: per line a token in base64, and its rank."""
+    Path(path).write_bytes(b"".join(
+        base64.b64encode(token) + b" %d\n" % ranks[token]
+        for token in sorted(ranks, key=ranks.get)))
 
 
 def read_ranks(path: str | Path) -> dict[bytes, int]:
@@ -224,6 +239,41 @@ def gpt2_config(size: str, **changes: object) -> dict:
     C, L, H = GPT2_SIZES[size]
     return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
             **changes}
+
+
+def next_token_probs(logits: Tensor, temperature: float = 1.0,
+                     top_k: int | None = None,
+                     top_p: float | None = None) -> Tensor:
+    """Probabilities to draw from: temperature, then top-k, then top-p.
+
+    (..., V) -> (..., V), rows sum to 1; temperature 0 puts all on the best.
+    Raises ValueError. Source of top-p: Holtzman et al. 2020, section 3.1.
+    """
+    require(0 <= temperature < math.inf, f"temperature={temperature} < 0")
+    require(top_k is None or top_k >= 1, f"top_k={top_k} keeps no token")
+    require(top_p is None or 0 < top_p <= 1, f"top_p={top_p}: not in (0, 1]")
+    if temperature == 0:
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+    logits = logits.float() / temperature
+    if top_k is not None:
+        kth = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    probs = logits.softmax(-1)
+    if top_p is not None and top_p < 1:
+        ranked, order = probs.sort(descending=True)
+        before = ranked.cumsum(-1) - ranked             # mass of the better
+        probs = probs.scatter(-1, order, ranked * (before < top_p))
+    return probs / probs.sum(-1, keepdim=True)
+
+
+def choose_token(logits: Tensor, temperature: float = 0.0,
+                 top_k: int | None = None, top_p: float | None = None,
+                 generator: torch.Generator | None = None) -> Tensor:
+    """The best token, or one drawn with the dials: (B, V) -> (B, 1)."""
+    if temperature == 0:
+        return logits.argmax(-1, keepdim=True)
+    probs = next_token_probs(logits, temperature, top_k, top_p)
+    return probs.multinomial(1, generator=generator)
 
 
 class KVCache:
@@ -385,6 +435,57 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+def check_request(model: nn.Module, ids: Tensor, max_new_tokens: int,
+                  temperature: float = 0.0, top_k: int | None = None,
+                  top_p: float | None = None) -> None:
+    """ValueError if model cannot write on from ids like this."""
+    V = model.cfg["vocab_size"]
+    require(ids.ndim == 2 and ids.numel() and 0 <= ids.min() <= ids.max() < V,
+            f"ids {tuple(ids.shape)}: not (B, T) numbers from 0 to {V - 1}")
+    require(max_new_tokens >= 0, f"max_new_tokens={max_new_tokens}: not >= 0")
+    next_token_probs(torch.ones(1), temperature, top_k, top_p)  # can it?
+
+
+def generate_tokens(
+        model: nn.Module, ids: Tensor, max_new_tokens: int,
+        temperature: float = 0.0, top_k: int | None = None,
+        top_p: float | None = None, stop_id: int | None = None,
+        use_cache: bool = True, generator: torch.Generator | None = None
+        ) -> Iterator[Tensor]:
+    """Write on from ids (B, T): an iterator over new tokens (B, 1).
+
+    A row that has written stop_id is filled with it; when all rows have,
+    the writing ends. Raises ValueError. The model's mode is kept.
+    """
+    dials = temperature, top_k, top_p
+    check_request(model, ids, max_new_tokens, *dials)
+    most = model.cfg["context_length"]
+
+    def write(ids: Tensor) -> Iterator[Tensor]:
+        room = min(most, ids.shape[1] + max_new_tokens)
+        cache = model.new_cache(len(ids), room) if use_cache else None
+        done = torch.zeros_like(ids[:, :1], dtype=torch.bool)  # (B, 1)
+        with eval_mode(model), all_cores(model):
+            for _ in range(max_new_tokens):
+                window = ids[:, -most:]
+                if use_cache:
+                    if cache.length == most:                # it is full
+                        cache.reset()
+                    window = window[:, cache.length:]       # what is new
+                with torch.inference_mode():
+                    logits = model(window, cache, last_only=True)[:, -1]
+                new = choose_token(logits, *dials, generator)  # (B, 1)
+                if stop_id is not None:
+                    new = new.masked_fill(done, stop_id)
+                    done = done | (new == stop_id)
+                yield new
+                if done.all():
+                    break
+                ids = torch.cat([ids, new], dim=1)          # (B, T + 1)
+
+    return write(ids)
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -883,6 +984,41 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer,
                "n_targets": n_targets}
 
 
+def matmul_speed(device: torch.device, dtype: torch.dtype,
+                 size: int = 512) -> float:
+    """The best rate of a square matrix product here, in FLOP/s."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    times = timeit.repeat(lambda: (a @ a)[0, 0].item(),  # waits for the device
+                          number=1, repeat=9)
+    return 2 * size**3 / min(times)
+
+
+def pick_precision(device: torch.device, wanted: str = "auto") -> str:
+    """fp32 or bf16; auto takes bf16 where its products are much faster."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if native else "fp32"
+    if device.type == "mps":
+        return "fp32"
+    fp32, bf16 = (matmul_speed(device, dtype)
+                  for dtype in (torch.float32, torch.bfloat16))
+    return "bf16" if bf16 > 1.3 * fp32 else "fp32"
+
+
+def save_model(path: str | Path, model: nn.Module, prefix: str = "") -> None:
+    """Weights in one file, with config and prefix in its header.
+
+    prefix: what stood before each text in training. A tied matrix is stored
+    once; the file is written whole or not at all.
+    """
+    about = {"architecture": type(model).__name__, "prefix": prefix,
+             "config": json.dumps(model.cfg)}
+    with atomic(path) as temporary:
+        safetensors.torch.save_model(model, str(temporary), about)
+
+
 def read_header(path: str | Path) -> dict[str, str]:
     """What save_model wrote about a model; ValueError says what is wrong."""
     if not Path(path).is_file():
@@ -914,6 +1050,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
         raise ValueError(f"{path} is not a whole checkpoint of this course "
                          f"({reason})") from None
     return model.to(device).eval()
+
+
+def save_tokenizer(path: str | Path, tokenizer: tiktoken.Encoding) -> None:
+    """The ranks of a tokenizer in tiktoken's own file format."""
+    ranks = {tokenizer.decode_single_token_bytes(rank): rank
+             for rank in range(tokenizer.eot_token)}
+    with atomic(path) as temporary:
+        write_ranks(ranks, temporary)
 
 
 def load_tokenizer(path: str | Path, vocab_size: int, prefix: str = ""
@@ -1023,6 +1167,33 @@ class Classifier(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         states = read_states(self.gpt, ids)                        # (B, T, C)
         return self.head(pool_states(states, lengths, self.pool))  # (B, K)
+
+
+class LoRALinear(nn.Module):
+    """A frozen layer and a small detour: W x + alpha/rank B (A x).
+
+    (..., d_in) -> (..., d_out); A (rank, d_in), and B (d_out, rank), which
+    starts at zero. Source: Hu et al. 2021, section 4.1.
+    """
+
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float):
+        super().__init__()
+        if rank < 1:
+            raise ValueError(f"rank={rank}: at least 1")
+        self.linear, self.scaling = linear.requires_grad_(False), alpha / rank
+        W = linear.weight
+        self.A = nn.Parameter(W.new_empty(rank, linear.in_features))
+        self.B = nn.Parameter(W.new_zeros(linear.out_features, rank))
+        nn.init.kaiming_uniform_(self.A, a=5**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + self.scaling * (x @ self.A.T @ self.B.T)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """One plain layer that computes the same."""
+        self.linear.weight += self.scaling * (self.B @ self.A)
+        return self.linear
 
 
 def new_classifier(cfg: dict) -> Classifier:
@@ -1220,6 +1391,46 @@ def entry_row(tokenizer: Tokenizer, entry: Entry, system: str = "") -> Row:
                [False] * len(prompt) + [True] * (len(words) + 1))
 
 
+class InstructionDataset(Dataset):
+    """Entries (or whole chats) as rows: item i is a Row.
+
+    too_long: what happens to a row of more than context_length tokens:
+    "error", "skip" (with a warning), or "cut" (its end is lost).
+    """
+
+    def __init__(self, entries: Sequence[Entry | list[Message]],
+                 tokenizer: Tokenizer, context_length: int = 256,
+                 system: str = "", too_long: str = "error"):
+        if too_long not in ("error", "skip", "cut"):
+            raise ValueError(f"too_long={too_long!r}: not error, skip or cut")
+        self.entries, self.rows, skipped = [], [], 0
+        for number, entry in enumerate(entries, 1):
+            row = (entry_row(tokenizer, entry, system)
+                   if isinstance(entry, Entry) else chat_row(tokenizer, entry))
+            size = len(row.ids)
+            if size > context_length and too_long == "error":
+                raise ValueError(
+                    f"entry {number} has {size} tokens, {sum(row.graded)} of "
+                    f"them its answer; there is room for {context_length}")
+            row = Row(*(part[:context_length] for part in row))
+            if size > context_length and too_long == "skip" or not any(
+                    row.graded):
+                skipped += 1
+            else:
+                self.entries.append(entry)
+                self.rows.append(row)
+        if skipped:
+            warnings.warn(f"{skipped} of {len(entries)} entries are left out:"
+                          f" they do not fit into {context_length} tokens",
+                          stacklevel=2)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> Row:
+        return self.rows[i]
+
+
 def collate(rows: Sequence[Row], pad_id: int = 0, ignore_index: int = IGNORE,
             max_length: int | None = None, mask_prompt: bool = True
             ) -> tuple[Tensor, Tensor]:
@@ -1243,6 +1454,216 @@ def collate(rows: Sequence[Row], pad_id: int = 0, ignore_index: int = IGNORE,
         if mask_prompt:
             targets[i, :n][~graded[1:n + 1]] = ignore_index
     return inputs, targets
+
+
+def instruction_batches(dataset: InstructionDataset, batch_size: int = 32,
+                        seed: int | None = None, **how: Any) -> DataLoader:
+    """Batches of rows of similar length; how: as for collate.
+
+    With a seed each epoch has other batches, in another order.
+    """
+    lengths = [len(row.ids) for row in dataset.rows]
+    return DataLoader(dataset, collate_fn=lambda rows: collate(rows, **how),
+                      batch_sampler=LengthBatches(lengths, batch_size, seed))
+
+
+def answer_weights(targets: Tensor, power: float = 0.5) -> Tensor:
+    """How much each target counts: n^-power in an answer of n tokens.
+
+    targets (B, T) -> (B, T). An answer is a run of graded targets. power 0:
+    all tokens count alike; 1: all answers do. The rest weighs 0.
+    """
+    graded = targets != IGNORE                                     # (B, T)
+    before = F.pad(graded, (1, 0))[:, :-1]
+    number = (graded & ~before).flatten().cumsum(0)                # (B T,)
+    n = torch.bincount(number[graded.flatten()], minlength=1)[number]
+    weights = n.clamp(min=1).float().pow(-power).view_as(targets)
+    return weights * graded
+
+
+def answer_loss(model: GPTModel, inputs: Tensor, targets: Tensor,
+                power: float = 0.5) -> Tensor:
+    """masked_loss, with logits only where a target is graded: the same."""
+    graded = targets != IGNORE                                     # (B, T)
+    if not graded.any():
+        raise ValueError("no target is graded: the loss would be 0 / 0")
+    logits = model.out_head(read_states(model, inputs)[graded])    # (N, V)
+    nll = F.cross_entropy(logits.float(), targets[graded], reduction="none")
+    weights = answer_weights(targets, power)[graded]
+    return (weights * nll).sum() / weights.sum()
+
+
+@torch.no_grad()
+def evaluate_answers(model: GPTModel, dataset: InstructionDataset,
+                     precision: str = "fp32", batch_size: int = 64) -> float:
+    """Nats per token of the answers, without dropout."""
+    device, total, n = next(model.parameters()).device, 0.0, 0
+    with eval_mode(model), autocast(device, precision):
+        for inputs, targets in instruction_batches(dataset, batch_size):
+            here = int((targets != IGNORE).sum())
+            loss = answer_loss(model, inputs.to(device), targets.to(device),
+                               power=0.0)
+            total, n = total + loss.item() * here, n + here
+    return total / n
+
+
+def finetune_instructions(
+        model: GPTModel, dataset: InstructionDataset, num_epochs: float = 1,
+        lr: float = 1e-3, batch_size: int = 32,
+        validation: InstructionDataset | None = None, power: float = 0.5,
+        weight_decay: float = 0.0, warmup: int = 30, clip: float = 1.0,
+        precision: str = "auto", seed: int = 0, progress: bool = True,
+        every: int | None = None, **how: Any) -> list[dict]:
+    """Train what may change to answer; a record every so many steps.
+
+    epoch, step, train (mean loss since the last record), validation (nats
+    per answer token, None without a set), tokens read, seconds. how: as for
+    collate. FloatingPointError if the loss is not finite.
+    """
+    if not len(dataset):
+        raise ValueError("nothing to learn from: the dataset is empty")
+    device = next(model.parameters()).device
+    precision = pick_precision(device, precision)
+    loader = instruction_batches(dataset, batch_size, seed, **how)
+    schedule = Schedule(max(1, round(num_epochs * len(loader))), lr, warmup)
+    tokens = 0
+
+    def backward(model: GPTModel, batches: list, precision: str
+                 ) -> tuple[float, int]:
+        nonlocal tokens
+        (inputs, targets), = batches
+        with autocast(device, precision):
+            loss = answer_loss(model, inputs.to(device), targets.to(device),
+                               power)
+        loss.backward()
+        tokens += inputs.numel()
+        return loss.item(), int((targets != IGNORE).sum())
+
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    every = every or len(loader)
+    history, losses, began = [], [], time.perf_counter()
+    bar = tqdm(total=schedule.steps, unit="step",
+               disable=None if progress else True)
+    for r in train(model, make_optimizer(model, weight_decay), batches,
+                   schedule, clip=clip, precision=precision,
+                   backward=backward):
+        losses.append(r["train"])
+        bar.update()
+        if r["step"] % every == 0 or r["step"] == schedule.steps:
+            history.append({
+                "epoch": r["step"] / len(loader), "step": r["step"],
+                "train": sum(losses) / len(losses), "tokens": tokens,
+                "seconds": time.perf_counter() - began,
+                "validation": None if validation is None else
+                evaluate_answers(model, validation, precision)})
+            losses = []
+    bar.close()
+    model.eval()
+    return history
+
+
+def room_for(model: GPTModel, prompt: Sequence[int], wanted: int) -> int:
+    """How many tokens an answer may have; ValueError if there is no room."""
+    most = model.cfg["context_length"]
+    if len(prompt) >= most:
+        raise ValueError(f"a prompt of {len(prompt)} tokens leaves no room "
+                         f"for an answer: the context has {most}")
+    return min(wanted, most - len(prompt))
+
+
+def stream_answer(model: GPTModel, tokenizer: Tokenizer,
+                  prompt: Sequence[int], max_new_tokens: int = 100,
+                  **how: Any) -> Iterator[str]:
+    """What follows the ids of a prompt, piece by piece, to the stop token."""
+    device, stop = next(model.parameters()).device, stop_token(tokenizer)
+    ids = torch.tensor([list(prompt)], device=device)              # (1, T)
+    room = room_for(model, prompt, max_new_tokens)
+    new = (step.item() for step in generate_tokens(model, ids, room,
+                                                   stop_id=stop, **how))
+
+    def pieces() -> Iterator[str]:
+        words = itertools.takewhile(
+            lambda i: i not in (stop, tokenizer.eot_token), new)
+        some = text_pieces(words, tokenizer.decode_single_token_bytes)
+        yield next(some, "").lstrip(" ")
+        yield from some
+
+    return pieces()
+
+
+def answer(model: GPTModel, tokenizer: Tokenizer, instruction: str,
+           input: str = "", max_new_tokens: int = 100, system: str = "",
+           **how: Any) -> str:
+    """The answer to one instruction: greedy, unless how says otherwise."""
+    prompt = encode_prompt_of(tokenizer, Entry(instruction, input, "", ""),
+                              system)
+    return "".join(stream_answer(model, tokenizer, prompt, max_new_tokens,
+                                 **how)).strip()
+
+
+def answers(model: GPTModel, tokenizer: Tokenizer, entries: Sequence[Entry],
+            batch_size: int = 64, max_new_tokens: int = 100,
+            progress: bool = False, system: str = "") -> list[str]:
+    """The greedy answers to many entries, in their order.
+
+    Prompts of equal length are answered together. A prompt that leaves no
+    room for an answer is answered by "".
+    """
+    device, stop = next(model.parameters()).device, stop_token(tokenizer)
+    most = model.cfg["context_length"]
+    groups = defaultdict(list)
+    prompts = [encode_prompt_of(tokenizer, one, system) for one in entries]
+    for i, prompt in enumerate(prompts):
+        if len(prompt) < most:
+            groups[len(prompt)].append(i)
+    said = [""] * len(entries)
+    bar = tqdm(total=len(entries), unit="entry",
+               disable=None if progress else True)
+    for length in sorted(groups):
+        for start in range(0, len(groups[length]), batch_size):
+            some = groups[length][start:start + batch_size]
+            ids = torch.tensor([prompts[i] for i in some], device=device)
+            new = generate_tokens(model, ids, min(max_new_tokens,
+                                                  most - length), stop_id=stop)
+            for i, row in zip(some, torch.cat([*new], 1).tolist(),
+                              strict=True):
+                row = itertools.takewhile(
+                    lambda t: t not in (stop, tokenizer.eot_token), row)
+                said[i] = tokenizer.decode([*row]).strip()
+            bar.update(len(some))
+    bar.close()
+    return said
+
+
+def score(entries: Sequence[Entry], answers: Sequence[str]
+          ) -> dict[str, dict[str, float]]:
+    """n, exact_match and token_f1 of each family, and of "all" entries."""
+    verdicts = defaultdict(list)
+    for entry, said in zip(entries, answers, strict=True):
+        verdict = (float(exact_match(said, entry.output)),
+                   token_f1(said, entry.output))
+        for name in {entry.family or "other", "all"}:
+            verdicts[name].append(verdict)
+    return {name: {"n": len(some),
+                   "exact_match": sum(exact for exact, _ in some) / len(some),
+                   "token_f1": sum(f1 for _, f1 in some) / len(some)}
+            for name, some in sorted(verdicts.items(),
+                                     key=lambda pair: pair[0] == "all")}
+
+
+def save_instruct(folder: str | Path, model: GPTModel,
+                  tokenizer: tiktoken.Encoding) -> None:
+    """All that from_pretrained needs, into a folder; LoRA is merged before.
+
+    The file of the tokenizer holds no special tokens: the size of the
+    model's vocabulary says whether they belong to it.
+    """
+    if any(isinstance(layer, LoRALinear) for layer in model.modules()):
+        raise ValueError("merge LoRA before saving: merge_lora(model)")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    prefix = " " if getattr(tokenizer, "add_prefix_space", False) else ""
+    save_model(Path(folder, "model.safetensors"), model, prefix)
+    save_tokenizer(Path(folder, "tokenizer.tiktoken"), tokenizer)
 
 
 def from_pretrained(name: str | Path, device: str | None = None,
