@@ -361,7 +361,7 @@ def test_special_tokens_in_an_answer_stay_text(tokenizer):
 
 
 def test_training_turns_a_preference_and_leaves_the_reference(tokenizer):
-    model, data = tiny(tokenizer), PairDataset(pp.pairs(24), tokenizer)
+    model, data = tiny(tokenizer), PairDataset(pp.pairs(12), tokenizer)
     reference = pair_logps(model, data)
     kept = reference.clone()
     history = tune_preferences(
@@ -370,7 +370,7 @@ def test_training_turns_a_preference_and_leaves_the_reference(tokenizer):
         reference,
         20,
         lr=3e-3,
-        batch_size=8,
+        batch_size=6,
         progress=False,
         every=1,
         validation=data,
