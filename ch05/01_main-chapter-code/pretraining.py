@@ -307,12 +307,17 @@ def train_task(model: nn.Module, task: Task, schedule: Schedule,
 
 
 def sample_texts(model: nn.Module, tokenizer: Tokenizer, n: int, seed: int = 0,
-                 **how: Any) -> list[str]:
-    """n texts from the empty start; how: temperature, top_k, top_p."""
+                 prompt: str = "", **how: Any) -> list[str]:
+    """n texts, from the empty start or from a prompt, with its first space.
+
+    how: temperature, top_k, top_p.
+    """
     eot, device = tokenizer.eot_token, next(model.parameters()).device
-    how = {"temperature": 1.0, "max_new_tokens": 255, "stop_id": eot} | how
+    start = [eot, *tokenizer.encode_ordinary(prompt)]
+    how = {"temperature": 1.0, "max_new_tokens": 256 - len(start),
+           "stop_id": eot} | how
     generator = torch.Generator(device).manual_seed(seed)
-    ids = generate(model, torch.full((n, 1), eot, device=device),
+    ids = generate(model, torch.tensor([start] * n, device=device),
                    generator=generator, **how)[:, 1:].tolist()
     return [tokenizer.decode(row[:(row + [eot]).index(eot)]).lstrip(" ")
             for row in ids]
@@ -699,6 +704,19 @@ def save_pretrained(folder: str | Path, model: nn.Module,
     save_tokenizer(Path(folder, "tokenizer.tiktoken"), tokenizer)
 
 
+def open_gpt2(short: str, weights: str | Path = "gpt2",
+              download: bool = False) -> tuple[nn.Module, tiktoken.Encoding]:
+    """A GPT-2, by its short name, and its tokenizer."""
+    path = find_gpt2(short, weights)
+    if path is None and download:
+        from scratch_llm.download import fetch_gpt2
+        path = fetch_gpt2(short, weights)
+    if path is None:
+        raise ValueError(f"{short} is not in {weights}: fetch it with python "
+                         f"gpt_download.py {short}, or by download=True")
+    return gpt2_model(GPT2[short][0], path), gpt2_encoding()
+
+
 def from_pretrained(name: str | Path, device: str | None = None,
                     weights: str | Path = "gpt2", download: bool = False,
                     architecture: type = GPTModel
@@ -710,19 +728,13 @@ def from_pretrained(name: str | Path, device: str | None = None,
     there. ValueError says what is missing, OSError why it cannot be had.
     """
     place, short = pick_device(device), gpt2_name(str(name))
-    if short not in GPT2:
-        path, vocabulary = find_model(name)
-        model = load_model(path, place, architecture)
-        return model, load_tokenizer(vocabulary, model.cfg["vocab_size"],
-                                     read_header(path)["prefix"])
-    path = find_gpt2(short, weights)
-    if path is None and download:
-        from scratch_llm.download import fetch_gpt2
-        path = fetch_gpt2(short, weights)
-    if path is None:
-        raise ValueError(f"{short} is not in {weights}: fetch it with python "
-                         f"gpt_download.py {short}, or by download=True")
-    return gpt2_model(GPT2[short][0], path).to(place), gpt2_encoding()
+    if short in GPT2:
+        model, tokenizer = open_gpt2(short, weights, download)
+        return model.to(place), tokenizer
+    path, vocabulary = find_model(name)
+    model = load_model(path, place, architecture)
+    return model, load_tokenizer(vocabulary, model.cfg["vocab_size"],
+                                 read_header(path)["prefix"])
 
 
 def encode_prompt(tokenizer: tiktoken.Encoding, prompt: str) -> list[int]:

@@ -11,6 +11,7 @@ import argparse
 import copy
 import itertools
 import json
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -25,14 +26,18 @@ from scratch_llm.cli import ShortParser, run_script
 from scratch_llm.files import write_text
 from scratch_llm.notes import notes
 from scratch_llm.runs import new_folder
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 T = 256  # the context
+PLACES = ("out", "init_from")  # of one machine
+POOL = 2048  # documents that are sorted by length at a time
 NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("layers", int, 1, inf, 4, "blocks of the model"),
     ("steps", int, 1, inf, 10_000, "optimizer steps"),
     ("easy", float, 0, 1, 0.12, "share of the steps with easy moods first"),
-    ("batch-size", int, 1, inf, 16, f"windows of {T} tokens per step"),
+    ("size", int, T, inf, 4096, "tokens in a batch, with padding"),
+    ("accumulate", int, 1, inf, 2, "batches per step, each of one kind"),
     ("lr", float, 1e-9, 1, 1.5e-3, "highest learning rate"),
     ("warmup", int, 0, inf, 100, "steps to reach it"),
     ("eval-every", int, 1, inf, 1000, "steps between evaluations"),
@@ -47,6 +52,7 @@ def options(argv: list[str] | None) -> argparse.Namespace:
         prog="train_librarian.py", description=__doc__.split("\n")[0]
     )
     p.add_argument("--out", metavar="FOLDER", help="runs/librarian-001, ...")
+    p.add_argument("--init-from", metavar="RUN", help="go on from a run")
     p.add_numbers(NUMBERS)
     return p.parse_args(argv)
 
@@ -62,29 +68,68 @@ def encode(document: library.Document, tokenizer) -> Iterator[tuple]:
         ids = tokenizer.encode_ordinary(text if i else f" {text}")
         share = 1.0 if weight == 1 else max(1.0, weight / len(ids) ** 0.5)
         yield from ((one, share) for one in ids)
+    yield tokenizer.eot_token, 1.0
 
 
-def windows(tokenizer, batch_size: int, seed: int, easy: bool) -> Iterator:
-    """Endless batches: inputs, targets and weights, each (B, T)."""
-    stream = itertools.chain.from_iterable(
-        encode(document, tokenizer)
-        for document in library.documents(seed, easy)
-    )
+def rows_of(
+    kind: str, tokenizer, seed: int, easy: bool, size: int
+) -> Iterator[Window]:
+    """Endless batches of one kind: inputs, targets and weights, (B, T) each.
+
+    A row is one document from its beginning, since that is how the later
+    chapters show texts to the model; rows of similar length stand together,
+    and padding has the weight 0. size: tokens in a batch, about.
+    """
+    documents = library.documents(kind, seed, easy)
+    rng = random.Random(seed)
     while True:
-        size = batch_size * T + 1
-        ids, weights = zip(*itertools.islice(stream, size), strict=True)
-        ids, weights = torch.tensor(ids), torch.tensor(weights)
-        yield tuple(
-            part.view(batch_size, T)
-            for part in (ids[:-1], ids[1:], weights[1:])
+        pool = [
+            [*encode(one, tokenizer)][: T + 1]
+            for one in itertools.islice(documents, POOL)
+        ]
+        pool.sort(key=len)
+        batches, start = [], 0
+        while start < len(pool):
+            end = start + 1
+            while (
+                end < len(pool) and (end - start + 1) * len(pool[end]) < size
+            ):
+                end += 1
+            batches.append(pool[start:end])
+            start = end
+        rng.shuffle(batches)
+        yield from map(collate, batches)
+
+
+def collate(rows: list[list[tuple]]) -> Window:
+    """Rows of (id, weight), filled up at the end, as a batch."""
+    ids, weights = (
+        pad_sequence(
+            [torch.tensor([pair[i] for pair in row]) for row in rows],
+            batch_first=True,
         )
+        for i in (0, 1)
+    )
+    return ids[:, :-1], ids[:, 1:], weights[:, 1:]
+
+
+def mixed(tokenizer, size: int, seed: int, easy: bool) -> Iterator[Window]:
+    """Batches of all kinds in turn, as library.SHARES says."""
+    kinds, shares = [*library.SHARES], [*library.SHARES.values()]
+    streams = {
+        kind: rows_of(kind, tokenizer, seed, easy, size) for kind in kinds
+    }
+    rng = random.Random(seed)
+    while True:
+        (kind,) = rng.choices(kinds, shares)
+        yield next(streams[kind])
 
 
 def backward(
     model: torch.nn.Module, batches: list[Window], precision: str
 ) -> tuple[float, int]:
     """As the chapter's accumulate_gradients, with a weight per target."""
-    total, n = 0.0, sum(targets.numel() for _, targets, _ in batches)
+    total, n = 0.0, sum(int((w > 0).sum()) for *_, w in batches)
     device = next(model.parameters()).device
     for inputs, targets, weights in batches:
         with pc.autocast(device, precision):
@@ -129,7 +174,7 @@ def judge(model, tokenizer, samples: int, seed: int) -> dict:
     """What the card tells: loss, stories, and moods without finetuning."""
     told = story_check(model, tokenizer)
     if samples:
-        texts = pc.sample_texts(model, tokenizer, samples, seed)
+        texts = pc.sample_texts(model, tokenizer, samples, seed, " One day,")
         told["valid_stories"], _ = pc.judge_texts(texts, storyworld.parse)
     some = notes(1000, "validation", 0)
     told["marks_right"] = mark_accuracy(
@@ -149,25 +194,31 @@ def train(args: argparse.Namespace, folder: Path) -> dict:
         "qkv_bias": False, "tie_weights": True,
     }  # fmt: skip
     model = pc.init_copying(pc.GPTModel(cfg)).to(device)
+    before = 0
+    if args.init_from:
+        model, _ = pc.from_pretrained(args.init_from, str(device))
+        about = Path(args.init_from, "metrics.json").read_text("utf-8")
+        about = json.loads(about)
+        before = about["tokens_seen"] + about.get("tokens_before", 0)
     precision = pc.pick_precision(device)
-    first = round(args.easy * args.steps)
+    first = round(args.easy * args.steps) * args.accumulate
     batches = itertools.chain(
-        itertools.islice(
-            windows(tokenizer, args.batch_size, args.seed, True), first
-        ),
-        windows(tokenizer, args.batch_size, args.seed, False),
+        itertools.islice(mixed(tokenizer, args.size, args.seed, True), first),
+        mixed(tokenizer, args.size, args.seed, False),
     )
-    began, losses = time.perf_counter(), []
+    began, losses, tokens = time.perf_counter(), [], 0
     records = pc.train(
         model,
         pc.make_optimizer(model, weight_decay=0.0),
         batches,
         pc.Schedule(args.steps, args.lr, args.warmup),
+        accumulate=args.accumulate,
         precision=precision,
         backward=backward,
     )
     for record in tqdm(records, total=args.steps, unit="step"):
         losses.append(record["train"])
+        tokens += record["n_targets"]
         if record["step"] % args.eval_every == 0:
             told = judge(model, tokenizer, 0, args.seed)
             recent = losses[-args.eval_every :]
@@ -183,12 +234,13 @@ def train(args: argparse.Namespace, folder: Path) -> dict:
     return judge(halved, tokenizer, args.samples, args.seed) | {
         "parameters": pc.count_parameters(model),
         "config": cfg,
-        "tokens_seen": args.steps * args.batch_size * T,
+        "tokens_seen": tokens,
+        "tokens_before": before,
         "seconds": seconds,
         "precision": precision,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "options": {k: v for k, v in vars(args).items() if k != "out"},
+        "options": {k: v for k, v in vars(args).items() if k not in PLACES},
     }
 
 

@@ -21,19 +21,18 @@ from previous_chapters import (
     Tokenizer,
     autocast,
     eval_mode,
-    gpt2_encoding,
-    gpt2_model,
     load_model,
     load_tokenizer,
     make_optimizer,
+    open_gpt2,
     pick_device,
     pick_precision,
     read_header,
     save_model,
     save_tokenizer,
 )
-from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
-from scratch_llm.notes import EASY, NAMES, notes
+from scratch_llm.gpt2_files import GPT2, gpt2_name
+from scratch_llm.notes import NAMES, notes
 from scratch_llm.runs import find_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -327,23 +326,6 @@ def judge(model: Classifier, dataset: TextDataset | None,
             "validation": F.cross_entropy(logits, labels).item()}
 
 
-def fine_tune_in_order(model: Classifier, datasets: Sequence[TextDataset],
-                       num_epochs: int = 1, *args: Any, **how: Any
-                       ) -> list[dict]:
-    """fine_tune on one dataset after the other, the easiest first.
-
-    Only the last is read more than once. Epochs, steps and seconds are
-    counted through. Source: Bengio et al. 2009.
-    """
-    history, done = [], {"epoch": 0, "step": 0, "seconds": 0}
-    for dataset in datasets:
-        epochs = num_epochs if dataset is datasets[-1] else 1
-        log = fine_tune(model, dataset, epochs, *args, **how)
-        history += [r | {key: r[key] + done[key] for key in done} for r in log]
-        done = {key: history[-1][key] for key in done}
-    return history
-
-
 def confusion_matrix(labels: Sequence[int], said: Sequence[int], K: int
                      ) -> Tensor:
     """How often class i (row) was called j (column): (K, K)."""
@@ -547,22 +529,15 @@ def from_pretrained(name: str | Path, device: str | None = None,
                     ) -> tuple[nn.Module, Tokenizer]:
     """A model and its tokenizer, by name: what chapter 5's opens, and more.
 
-    name: "storyteller", "gpt2-small (124M)" and its sisters, or the folder
-    of a run: of a GPT, or of a finetuned Classifier. weights: where GPT-2's
-    files lie; download: fetch what is not there. ValueError says what is
-    missing, OSError why it cannot be had.
+    name: "storyteller", "librarian", "gpt2-small (124M)" and its sisters,
+    or the folder of a run: of a GPT, or of a finetuned Classifier. weights:
+    where GPT-2's files lie; download: fetch what is not there. ValueError
+    says what is missing, OSError why it cannot be had.
     """
     place, short = pick_device(device), gpt2_name(str(name))
     if short in GPT2:
-        path = find_gpt2(short, weights)
-        if path is None and download:
-            from scratch_llm.download import fetch_gpt2
-            path = fetch_gpt2(short, weights)
-        if path is None:
-            raise ValueError(f"{short} is not in {weights}: fetch it with "
-                             f"python gpt_download.py {short}, or by "
-                             "download=True")
-        return gpt2_model(GPT2[short][0], path).to(place), gpt2_encoding()
+        model, tokenizer = open_gpt2(short, weights, download)
+        return model.to(place), tokenizer
     path, vocabulary = find_model(name)
     about = read_header(path)
     if about["architecture"] == "Classifier":                  # new
@@ -587,7 +562,6 @@ class ClassTask:
     train: Part
     validation: Part
     test: Part
-    easy: Part | None = None  # easier texts, to begin with
 
     def dataset(self, part: Part, n: int | None = None) -> TextDataset:
         """A part, or its first n texts, as ids."""
@@ -595,17 +569,6 @@ class ClassTask:
         return TextDataset(texts[:n], labels[:n], self.tokenizer,
                            self.model.cfg["context_length"], self.names,
                            self.prefix)
-
-    def in_order(self, n: int | None = None) -> list[TextDataset]:
-        """What to train on: easy texts, if there are some, then all kinds.
-
-        n: how many in all, a fifth of them easy.
-        """
-        if self.easy is None:
-            return [self.dataset(self.train, n)]
-        easy = None if n is None else n // 5
-        return [self.dataset(self.easy, easy),
-                self.dataset(self.train, n if n is None else n - easy)]
 
     def classifier(self, pool: str = "mean", seed: int = 0) -> Classifier:
         """A copy of the base with a fresh head."""
@@ -616,24 +579,21 @@ class ClassTask:
         return Classifier(gpt, self.names, pool).to(device)
 
 
-def load_task(base_model: str | Path = "storyteller",
+def load_task(base_model: str | Path = "librarian",
               sizes: tuple[int, int, int] = (24_000, 2_000, 2_000),
               data: Any = None, seed: int = 0, weights: str | Path = "gpt2",
-              download: bool = False, device: str | None = None,
-              easy: int = 0) -> ClassTask:
+              download: bool = False, device: str | None = None) -> ClassTask:
     """A base model with the data that suit it.
 
-    The storyteller, or a run's folder, reads notes; GPT-2 reads SMS, which
-    are in the file `data`, or are fetched (download=True). sizes: how many
-    texts to train, to validate and to test on, at most. easy: how many notes
-    of easy kinds to begin with.
+    A model that ships, or a run's folder, reads notes; GPT-2 reads SMS,
+    which are in the file `data`, or are fetched (download=True). sizes: how
+    many texts to train, to validate and to test on, at most.
     """
     model, tokenizer = from_pretrained(base_model, device, weights, download)
     if gpt2_name(str(base_model)) not in GPT2:
         prefix = read_header(find_model(base_model)[0])["prefix"]
         made = [notes(n, split, seed) for n, split in zip(
             sizes, ("train", "validation", "test"), strict=True)]
-        made += [notes(easy, "train", seed + 1, EASY)] if easy else []
         parts = [([note.text for note in some], [note.label for note in some])
                  for some in made]
         return ClassTask(model, tokenizer, NAMES, prefix, *parts)

@@ -95,10 +95,9 @@ CHOICES = {  # name: choices, default, what it is
 }
 NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("items", int, 2, math.inf, None, "texts to train on, at most"),
-    ("easy", int, 0, math.inf, 10_000, "notes of easy kinds to begin with"),
     ("test-items", int, 2, math.inf, 2000, "texts to test on, at most"),
     ("context-length", int, 2, math.inf, None, "longest text in tokens"),
-    ("epochs", int, 1, 10**6, None, "passes through the texts (notes: 2)"),
+    ("epochs", int, 1, 10**6, None, "passes through the texts (notes: 1)"),
     ("batch-size", int, 1, math.inf, 32, "texts per step"),
     ("lr", float, 0, math.inf, None, "highest learning rate"),
     ("warmup", int, 0, math.inf, 50, "steps until the highest rate"),
@@ -121,7 +120,8 @@ def new_parser() -> ShortParser:
     p.add_argument(
         "--model",
         metavar="MODEL",
-        help=f"storyteller (default), {', '.join(GPT2)}, or a run's folder",
+        help=f"librarian (default), storyteller, {', '.join(GPT2)}, or a "
+        "run's folder",
     )
     p.add_argument("--checkpoint", metavar="RUN", help="a run's folder")
     p.add_argument(
@@ -227,11 +227,8 @@ def prepare(args: argparse.Namespace) -> Run:
         args.seed,
         args.data_folder,
         args.download,
-        args.easy,
     )
-    base, tokenizer, prefix = open_model(
-        args, model_name(args) or "storyteller"
-    )
+    base, tokenizer, prefix = open_model(args, model_name(args) or "librarian")
     gpt = base.gpt if isinstance(base, Classifier) else base
     most = gpt.cfg["context_length"]
     args.context_length = args.context_length or most
@@ -258,7 +255,7 @@ def prepare(args: argparse.Namespace) -> Run:
     if args.epochs is None:
         per_epoch = math.ceil(len(splits.train) / args.batch_size)
         enough = math.ceil(USUAL_STEPS / per_epoch)
-        args.epochs = 2 if args.data == "notes" else min(30, max(3, enough))
+        args.epochs = 1 if args.data == "notes" else min(30, max(3, enough))
     data = {
         name: TextDataset(
             part.texts,
@@ -279,21 +276,16 @@ def prepare(args: argparse.Namespace) -> Run:
 
 
 def endless_batches(
-    datasets: list[TextDataset],
-    batch_size: int,
-    seed: int,
-    length: int | None,
+    dataset: TextDataset, batch_size: int, seed: int, length: int | None
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Batches of each dataset in turn, of the last one epoch after epoch.
-
-    All of them have this length (B, T), if it is given.
-    """
-    loaders = [make_loader(some, batch_size, seed) for some in datasets]
-    for loader in itertools.chain(loaders, itertools.repeat(loaders[-1])):
-        for ids, lengths, labels in loader:
-            if length is not None:
-                ids = F.pad(ids, (0, length - ids.shape[1]))
-            yield ids, lengths, labels
+    """Batches, epoch after epoch; of this length (B, T), if it is given."""
+    loader = make_loader(dataset, batch_size, seed)
+    for ids, lengths, labels in itertools.chain.from_iterable(
+        itertools.repeat(loader)
+    ):
+        if length is not None:
+            ids = F.pad(ids, (0, length - ids.shape[1]))
+        yield ids, lengths, labels
 
 
 def class_gradients(weights: torch.Tensor | None) -> Callable:
@@ -330,12 +322,8 @@ def fine_tune_run(run: Run, args: argparse.Namespace, folder: Path) -> None:
     """Train; keep the weights of the best epoch, in `run` and in a file."""
     model, dataset = run.model, run.data["train"]
     device = next(model.parameters()).device
-    easy = [run.data["easy"]] if "easy" in run.data else []
-    before, per_epoch = (
-        sum(math.ceil(len(some) / args.batch_size) for some in part)
-        for part in (easy, [dataset])
-    )
-    args.steps = before + args.epochs * per_epoch
+    per_epoch = math.ceil(len(dataset) / args.batch_size)
+    args.steps = args.epochs * per_epoch
     schedule = Schedule(args.steps, args.lr, min(args.warmup, args.steps // 5))
     weights = None
     if args.class_weights == "balanced":
@@ -347,7 +335,7 @@ def fine_tune_run(run: Run, args: argparse.Namespace, folder: Path) -> None:
     for r in train(
         model,
         make_optimizer(model, args.weight_decay),
-        endless_batches([*easy, dataset], args.batch_size, args.seed, length),
+        endless_batches(dataset, args.batch_size, args.seed, length),
         schedule,
         clip=args.clip,
         precision=run.precision,
@@ -359,11 +347,10 @@ def fine_tune_run(run: Run, args: argparse.Namespace, folder: Path) -> None:
         bar.total = schedule.steps
         bar.set_postfix_str(f"loss {r['train']:.3f}, lr {r['lr']:.1e}")
         bar.update()
-        done = step - before  # of the steps with all kinds of texts
-        if done > 0 and done % per_epoch == 0 or step == schedule.steps:
+        if step % per_epoch == 0 or step == schedule.steps:
             start = run.history[-1]["step"] if run.history else 0
             record = {
-                "epoch": max(0, done / per_epoch),
+                "epoch": step / per_epoch,
                 "step": step,
                 "train": sum(run.losses[start:]) / (step - start),
                 **judge(model, run.data["validation"], run.precision),

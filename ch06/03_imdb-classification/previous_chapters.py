@@ -931,6 +931,19 @@ def load_tokenizer(path: str | Path, vocab_size: int, prefix: str = ""
     return tokenizer
 
 
+def open_gpt2(short: str, weights: str | Path = "gpt2",
+              download: bool = False) -> tuple[nn.Module, tiktoken.Encoding]:
+    """A GPT-2, by its short name, and its tokenizer."""
+    path = find_gpt2(short, weights)
+    if path is None and download:
+        from scratch_llm.download import fetch_gpt2
+        path = fetch_gpt2(short, weights)
+    if path is None:
+        raise ValueError(f"{short} is not in {weights}: fetch it with python "
+                         f"gpt_download.py {short}, or by download=True")
+    return gpt2_model(GPT2[short][0], path), gpt2_encoding()
+
+
 # ---- ch06: classification ----
 
 
@@ -1330,22 +1343,15 @@ def from_pretrained(name: str | Path, device: str | None = None,
                     ) -> tuple[nn.Module, Tokenizer]:
     """A model and its tokenizer, by name: what chapter 5's opens, and more.
 
-    name: "storyteller", "gpt2-small (124M)" and its sisters, or the folder
-    of a run: of a GPT, or of a finetuned Classifier. weights: where GPT-2's
-    files lie; download: fetch what is not there. ValueError says what is
-    missing, OSError why it cannot be had.
+    name: "storyteller", "librarian", "gpt2-small (124M)" and its sisters,
+    or the folder of a run: of a GPT, or of a finetuned Classifier. weights:
+    where GPT-2's files lie; download: fetch what is not there. ValueError
+    says what is missing, OSError why it cannot be had.
     """
     place, short = pick_device(device), gpt2_name(str(name))
     if short in GPT2:
-        path = find_gpt2(short, weights)
-        if path is None and download:
-            from scratch_llm.download import fetch_gpt2
-            path = fetch_gpt2(short, weights)
-        if path is None:
-            raise ValueError(f"{short} is not in {weights}: fetch it with "
-                             f"python gpt_download.py {short}, or by "
-                             "download=True")
-        return gpt2_model(GPT2[short][0], path).to(place), gpt2_encoding()
+        model, tokenizer = open_gpt2(short, weights, download)
+        return model.to(place), tokenizer
     path, vocabulary = find_model(name)
     about = read_header(path)
     if about["architecture"] == "Classifier":                  # new

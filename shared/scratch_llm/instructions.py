@@ -917,9 +917,7 @@ def _length(text: str) -> int:
     )
 
 
-def page(
-    some: Sequence[Entry], rng: random.Random, wrap: str = "{}"
-) -> str:
+def page(some: Sequence[Entry], rng: random.Random, wrap: str = "{}") -> str:
     """A page of the question book with as many entries as it can hold.
 
     Entries that follow each other and have one input share its text.

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from scratch_llm.notes import EASY, NAMES, hand_written, notes
+from scratch_llm.notes import NAMES, hand_written, notes
 
 # fmt: off
 TEXT_NAMES = (
@@ -539,8 +539,7 @@ class Part:
 class Splits:
     """A task of classes, split before anybody looks.
 
-    hard: a second test, of other making, or None. easy: texts of the training
-    part to begin with, or None.
+    hard: a second test, of other making, or None.
     """
 
     name: str
@@ -549,7 +548,6 @@ class Splits:
     validation: Part
     test: Part
     hard: Part | None = None
-    easy: Part | None = None
 
 
 PUBLIC = {"sms": "sms-spam", "imdb": "imdb"}
@@ -565,19 +563,17 @@ def load_splits(
     seed: int = 0,
     folder: str | Path = "data",
     download: bool = False,
-    easy: int = 10_000,
 ) -> Splits:
     """notes, sms, imdb, or a file of texts and labels, ready to learn.
 
     items, test_items: how many at most to train on and to test on (notes are
-    made to measure, 90,000 by default). hard: a file with a second test; the
+    made to measure, 120,000 by default). hard: a file with a second test; the
     notes have one written by hand. Other data is split 7 : 1 : 2 unless its
     publisher has. folder, download: where public data sets lie, and whether
-    to fetch what is not there. easy: how many notes of easy kinds to begin
-    with, at most half as many as items.
+    to fetch what is not there.
     """
     if data == "notes":
-        splits = note_splits(items or 90_000, test_items, seed, easy)
+        splits = note_splits(items or 120_000, test_items, seed)
     else:
         path = public_file(data, folder, download) if data in PUBLIC else data
         found = read_words(path, text_column, label_column)
@@ -592,14 +588,13 @@ def load_splits(
     return splits
 
 
-def note_splits(items: int, test_items: int, seed: int, easy: int) -> Splits:
+def note_splits(items: int, test_items: int, seed: int) -> Splits:
     """The town's notes, and those written by hand as the second test."""
     chosen = (
         notes(items, "train", seed),
         notes(min(1000, items), "validation"),
         notes(test_items, "test"),
         hand_written(),
-        notes(min(easy, items // 2), "train", seed + 1, EASY),
     )
     parts = [
         Part(
@@ -609,8 +604,6 @@ def note_splits(items: int, test_items: int, seed: int, easy: int) -> Splits:
         )
         for some in chosen
     ]
-    if not parts[-1].texts:
-        parts.pop()
     return Splits("notes", NAMES, *parts)
 
 

@@ -5,7 +5,7 @@ others ask and answer. So does the town's library. A document is a list of
 parts, each a text and how much the loss of its tokens weighs: an answer
 weighs more than the words around it, most of which nobody could foretell.
 
-    documents(n, seed)   shuffled documents of all three kinds.
+    documents(kind, seed)   endless documents of one kind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import random
 import re
 from collections.abc import Iterator
 
-from scratch_llm.instructions import pages
+from scratch_llm.instructions import names, pages
 from scratch_llm.notes import free_shapes, write_free
 from scratch_llm.storyworld import story
 
@@ -24,7 +24,7 @@ Document = list[tuple[str, float]]
 WORDS = ("sorry", "glad")
 ASKED = ("Is {0} glad or sorry? {1}.", "How is {0}? {1}.", "{0}: {1}.")
 WEIGHT = 8.0  # of a whole answer's loss, spread over its tokens
-SHARES = {"story": 0.09, "mood": 0.83, "page": 0.08}  # of the documents
+SHARES = {"story": 0.3, "mood": 0.4, "page": 0.3}  # of the batches
 FIRST_STORY = 9 * 2**32  # of a corpus that nothing else reads
 ANSWER = re.compile("( ?)<<(.*?)>>", re.DOTALL)
 
@@ -41,14 +41,19 @@ def easy_shapes() -> tuple[tuple[str, str], ...]:
 
 
 def mood(rng: random.Random, easy: bool = False) -> Document:
-    """A note, and how somebody in it feels: a mark, or question and answer."""
-    shapes = easy_shapes() if easy else free_shapes("library")
-    note = None
-    while note is None:
-        note, moods = write_free(rng.randrange(2), rng, shapes)
+    """A note, and how somebody in it feels: a mark, or question and answer.
+
+    Or two notes about different people, and a question about each.
+    """
+    text, moods = some_note(rng, easy)
     if rng.random() < 0.6:
-        return [(note.text, 1.0), (f" {WORDS[note.label]}", WEIGHT)]
-    parts = [(note.text, 1.0)]
+        hero = next(iter(moods))
+        return [(text, 1.0), (f" {WORDS[moods[hero]]}", WEIGHT)]
+    if rng.random() < 0.4:
+        more, others = some_note(rng, easy)
+        if not {*names(text)} & {*names(more)}:
+            text, moods = f"{text} {more}", moods | others
+    parts = [(text, 1.0)]
     asked = [*moods.items()]
     rng.shuffle(asked)
     for name, label in asked:
@@ -56,6 +61,17 @@ def mood(rng: random.Random, easy: bool = False) -> Document:
         parts += [(f" {before.rstrip()}", 1.0), (f" {WORDS[label]}", WEIGHT)]
         parts.append((after, 1.0))
     return parts
+
+
+def some_note(
+    rng: random.Random, easy: bool = False
+) -> tuple[str, dict[str, int]]:
+    """A note in a shape of the library's, and who feels how in it."""
+    shapes = easy_shapes() if easy else free_shapes("library")
+    note = None
+    while note is None:
+        note, moods = write_free(rng.randrange(2), rng, shapes)
+    return note.text, moods
 
 
 def in_parts(page: str) -> Document:
@@ -68,15 +84,22 @@ def in_parts(page: str) -> Document:
     return [part for part in [*parts, (page[at:], 1.0)] if part[0]]
 
 
-def documents(seed: int = 0, easy: bool = False) -> Iterator[Document]:
-    """Endless documents of all kinds. easy: moods in easy shapes only."""
-    rng = random.Random(f"library {seed} {easy}")
-    told = itertools.count(FIRST_STORY + 2**24 * (2 * seed + easy), 2)
-    book = pages(2**31, 2 * seed + easy, "<<{}>>")
-    for kind in iter(lambda: rng.choices(*zip(*SHARES.items()))[0], None):
-        if kind == "story":
-            yield [(story(next(told)).text, 1.0)]
-        elif kind == "mood":
+def documents(
+    kind: str, seed: int = 0, easy: bool = False
+) -> Iterator[Document]:
+    """Endless documents of a kind: story, mood or page.
+
+    easy: moods in easy shapes only.
+    """
+    first = 2 * seed + easy
+    if kind == "story":
+        for number in itertools.count(FIRST_STORY + 2**24 * first, 2):
+            yield [(story(number).text, 1.0)]
+    elif kind == "mood":
+        rng = random.Random(f"library {first}")
+        while True:
             yield mood(rng, easy)
-        else:
-            yield in_parts(next(book))
+    elif kind == "page":
+        yield from map(in_parts, pages(2**31, first, "<<{}>>"))
+    else:
+        raise ValueError(f"kind={kind!r}: {', '.join(SHARES)}")

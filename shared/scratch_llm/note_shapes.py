@@ -726,4 +726,5 @@ SHARES = {
     "speech": (8, 0.45),
     "report": (10, 0.0),
     "condition": (10, 0.0),
+    "free": (90, 0.0),
 }

@@ -22,7 +22,6 @@ from scratch_llm.note_shapes import MEANINGS, PARTS, SHARES
 from scratch_llm.town import PRONOUNS, WORDS
 
 NAMES = ("negative", "positive")
-EASY = ("plain", "local", "whose", "speech")
 FREE = "free"
 SPLITS = ("train", "validation", "test")
 LISTS = {name: words.split() for name, words in WORDS.items()}
@@ -169,19 +168,21 @@ def notes(
     n: int,
     split: str = "train",
     seed: int = 0,
-    kinds: Sequence[str] = tuple(SHARES),
+    kinds: Sequence[str] | None = None,
 ) -> list[Note]:
     """n generated notes, half of them positive; no two are the same.
 
     The splits share no text, and no pair of a hero and the first feeling
-    that is named. kinds: which to write; EASY are those to begin with, and
-    FREE, which the default leaves out, has shapes that nobody sorted.
-    ValueError for another split, or n below 0.
+    that is named. kinds: which to write; all of them, if None, but FREE
+    ones, whose shapes nobody sorted, only to train on. ValueError for
+    another split, or n below 0.
     """
     if split not in SPLITS or n < 0:
         raise ValueError(f"notes({n}, {split!r}): n from 0 on, {SPLITS}")
     rng = random.Random(f"{split} {seed}")
-    weights = [SHARES.get(kind, (1,))[0] for kind in kinds]
+    if kinds is None:
+        kinds = [k for k in SHARES if k != FREE or split == "train"]
+    weights = [SHARES[kind][0] for kind in kinds]
     found: dict[str, Note] = {}
     while len(found) < n:
         kind = rng.choices(kinds, weights)[0]

@@ -15,22 +15,24 @@ from scratch_llm.files import write_text
 from scratch_llm.gpt2_files import GPT2
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+SHIPPED = ("storyteller", "librarian")
 
 
 def find_model(name: str | Path) -> tuple[Path, Path]:
-    """Weights and vocabulary of the storyteller, or of a run's folder.
+    """Weights and vocabulary of a model that ships, or of a run's folder.
 
     ValueError if there are none.
     """
-    if str(name) == "storyteller":
-        path = CHECKPOINTS / "storyteller.safetensors"
-        return path, path.with_suffix(".tiktoken")
+    if str(name) in SHIPPED:
+        weights = CHECKPOINTS / f"{name}.safetensors"
+        return weights, CHECKPOINTS / "storyteller.tiktoken"
     run = Path(name).parent if Path(name).is_file() else Path(name)
     path = run / "model.safetensors"
     if not path.is_file():
         raise ValueError(
             f"no model {name}: {path} does not exist. Train one first, or "
-            f"name one of storyteller, {', '.join(GPT2)}, or a run folder"
+            f"name one of {', '.join(SHIPPED)}, {', '.join(GPT2)}, or a run "
+            "folder"
         )
     return path, run / "tokenizer.tiktoken"
 

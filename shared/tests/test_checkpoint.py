@@ -1,4 +1,4 @@
-"""The shipped storyteller, measured again on stories that are new to it."""
+"""The models that ship, measured again on texts that are new to them."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from scratch_llm import storyworld as world
 SHARED = Path(__file__).resolve().parents[1]
 FOLDER = SHARED / "checkpoints"
 CODE = SHARED.parent / "ch05" / "01_main-chapter-code"
+LIBRARIAN = SHARED.parent / "ch05" / "07_librarian"
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
@@ -75,6 +76,33 @@ def test_temperature_one_is_its_best(pt, teller):
     )
     losses = pt.calibrate(model, pt.bucket_batches(rows, 50), [0.9, 1, 1.1])
     assert min(losses, key=losses.get) == 1
+
+
+@pytest.fixture(scope="module")
+def librarian(load_module):
+    """The script that trains the librarian, the model, and its tokenizer."""
+    script = load_module(LIBRARIAN, "train_librarian")
+    return script, *script.pc.from_pretrained("librarian", "cpu")
+
+
+def test_the_librarian_is_what_its_card_says(librarian):
+    script, model, tokenizer = librarian
+    assert (FOLDER / "librarian.safetensors").stat().st_size <= 12e6
+    about = json.loads((FOLDER / "librarian.json").read_text("utf-8"))
+    card = publish.librarian_card(about)
+    assert (FOLDER / "librarian.md").read_text("utf-8") == card
+    assert about["config"] == model.cfg
+    assert about["parameters"] == script.pc.count_parameters(model)
+    told = script.judge(model, tokenizer, 200, 7)
+    assert abs(told["ratio"] - about["ratio"]) < 0.01
+    assert abs(told["marks_right"] - about["marks_right"]) < 0.01
+    assert told["valid_stories"] > about["valid_stories"] - 0.06
+
+
+def test_a_librarian_that_should_not_ship_is_refused(tmp_path):
+    about = json.loads((FOLDER / "librarian.json").read_text("utf-8"))
+    with pytest.raises(ValueError, match="are promised"):
+        publish.publish_librarian(tmp_path, about | {"ratio": 1.5}, tmp_path)
 
 
 @pytest.fixture

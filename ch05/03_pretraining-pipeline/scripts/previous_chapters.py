@@ -840,6 +840,19 @@ def load_tokenizer(path: str | Path, vocab_size: int, prefix: str = ""
     return tokenizer
 
 
+def open_gpt2(short: str, weights: str | Path = "gpt2",
+              download: bool = False) -> tuple[nn.Module, tiktoken.Encoding]:
+    """A GPT-2, by its short name, and its tokenizer."""
+    path = find_gpt2(short, weights)
+    if path is None and download:
+        from scratch_llm.download import fetch_gpt2
+        path = fetch_gpt2(short, weights)
+    if path is None:
+        raise ValueError(f"{short} is not in {weights}: fetch it with python "
+                         f"gpt_download.py {short}, or by download=True")
+    return gpt2_model(GPT2[short][0], path), gpt2_encoding()
+
+
 def from_pretrained(name: str | Path, device: str | None = None,
                     weights: str | Path = "gpt2", download: bool = False,
                     architecture: type = GPTModel
@@ -851,19 +864,13 @@ def from_pretrained(name: str | Path, device: str | None = None,
     there. ValueError says what is missing, OSError why it cannot be had.
     """
     place, short = pick_device(device), gpt2_name(str(name))
-    if short not in GPT2:
-        path, vocabulary = find_model(name)
-        model = load_model(path, place, architecture)
-        return model, load_tokenizer(vocabulary, model.cfg["vocab_size"],
-                                     read_header(path)["prefix"])
-    path = find_gpt2(short, weights)
-    if path is None and download:
-        from scratch_llm.download import fetch_gpt2
-        path = fetch_gpt2(short, weights)
-    if path is None:
-        raise ValueError(f"{short} is not in {weights}: fetch it with python "
-                         f"gpt_download.py {short}, or by download=True")
-    return gpt2_model(GPT2[short][0], path).to(place), gpt2_encoding()
+    if short in GPT2:
+        model, tokenizer = open_gpt2(short, weights, download)
+        return model.to(place), tokenizer
+    path, vocabulary = find_model(name)
+    model = load_model(path, place, architecture)
+    return model, load_tokenizer(vocabulary, model.cfg["vocab_size"],
+                                 read_header(path)["prefix"])
 
 
 def encode_prompt(tokenizer: tiktoken.Encoding, prompt: str) -> list[int]:
