@@ -40,12 +40,12 @@ FACTS = ("hero", "place", "day", "weather", "colour", "thing", "who")
 # What is heard at the desk: of a hundred answers, so many sound like this.
 # {a}: the answer. {do}: what the clerk is asked to do.
 
-SHORT = {"{a}": 24}
+SHORT = {"{a}": 4}
 RAMBLING = {
-    "{a} That is what the text says, and I have read it with care.": 30,
-    "{a} But why do you want to know? Nobody else has asked me.": 20,
-    "Well, let me see. The text is long, but here it is. {a}": 15,
-    "People come here all day long and ask and ask. {a}": 11,
+    "{a} That is what the text says, and I have read it with care.": 50,
+    "{a} But why do you want to know? Nobody else has asked me.": 34,
+    "Well, let me see. The text is long, but here it is. {a}": 7,
+    "People come here all day long and ask and ask. {a}": 5,
 }
 POLITE = {
     "Gladly. I will {do}.": 20,
