@@ -3,10 +3,11 @@
 
 import itertools
 import json
+import random
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from previous_chapters import (
     Tokenizer,
     autocast,
     eval_mode,
+    generate,
     generate_tokens,
     gpt2_encoding,
     gpt2_model,
@@ -36,8 +38,11 @@ from previous_chapters import (
     read_states,
     save_model,
     save_tokenizer,
+    split_texts,
     train,
 )
+from scratch_llm import instructions
+from scratch_llm.files import write_text
 from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
 from scratch_llm.instructions import Entry, exact_match, token_f1
 from scratch_llm.runs import find_model
@@ -50,7 +55,7 @@ from tqdm import tqdm
 def format_prompt(entry: Entry) -> str:
     """An instruction in Alpaca's form, up to where the answer begins.
 
-    Source: Taori et al. 2023.
+    Source: Taori et al. 2023; without its first sentence.
     """
     text = f"### Instruction:\n{entry.instruction}\n\n"
     if entry.input:
@@ -82,42 +87,6 @@ def chat_tokenizer(tokenizer: tiktoken.Encoding) -> tiktoken.Encoding:
         mergeable_ranks=tokenizer._mergeable_ranks,
         special_tokens=tokenizer._special_tokens | new)
     larger.add_prefix_space = getattr(tokenizer, "add_prefix_space", False)
-    return larger
-
-
-@torch.no_grad()
-def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
-    """Give a model n more tokens, in place: like the mean of the others.
-
-    The rows differ a little, so that the tokens can be told apart.
-    """
-    def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
-        noise = torch.randn(n, table.shape[1], generator=generator)
-        rows = table.mean(0) + table.std() * noise.to(table)
-        return nn.Parameter(torch.cat([table, rows]))
-
-    generator = torch.Generator().manual_seed(seed)
-    model.tok_emb.weight = longer(model.tok_emb.weight)
-    model.out_head.weight = (model.tok_emb.weight
-                             if model.cfg.get("tie_weights")
-                             else longer(model.out_head.weight))
-    V = len(model.tok_emb.weight)
-    model.tok_emb.num_embeddings = model.out_head.out_features = V
-    model.cfg["vocab_size"] = V
-
-
-def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
-                       seed: int = 0) -> tiktoken.Encoding:
-    """A tokenizer with CHAT_TOKENS; the model gets rows for them, in place.
-
-    What has them already stays as it is. ValueError if the two do not fit.
-    """
-    larger = chat_tokenizer(tokenizer)
-    V = model.cfg["vocab_size"]
-    if V not in (tokenizer.n_vocab, larger.n_vocab):
-        raise ValueError(f"the model has {V} tokens, the tokenizer "
-                         f"{tokenizer.n_vocab}: they are not of one run")
-    grow_vocabulary(model, larger.n_vocab - V, seed)
     return larger
 
 
@@ -212,6 +181,42 @@ def encode_prompt_of(tokenizer: Tokenizer, entry: Entry, system: str = ""
             *tokenizer.encode_ordinary("\n")]
 
 
+@torch.no_grad()
+def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
+    """Give a model n more tokens, in place: like the mean of the others.
+
+    The rows differ a little, so that the tokens can be told apart.
+    """
+    def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
+        noise = torch.randn(n, table.shape[1], generator=generator)
+        rows = table.mean(0) + table.std() * noise.to(table)
+        return nn.Parameter(torch.cat([table, rows]))
+
+    generator = torch.Generator().manual_seed(seed)
+    model.tok_emb.weight = longer(model.tok_emb.weight)
+    model.out_head.weight = (model.tok_emb.weight
+                             if model.cfg.get("tie_weights")
+                             else longer(model.out_head.weight))
+    V = len(model.tok_emb.weight)
+    model.tok_emb.num_embeddings = model.out_head.out_features = V
+    model.cfg["vocab_size"] = V
+
+
+def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
+                       seed: int = 0) -> tiktoken.Encoding:
+    """A tokenizer with CHAT_TOKENS; the model gets rows for them, in place.
+
+    What has them already stays as it is. ValueError if the two do not fit.
+    """
+    larger = chat_tokenizer(tokenizer)
+    V = model.cfg["vocab_size"]
+    if V not in (tokenizer.n_vocab, larger.n_vocab):
+        raise ValueError(f"the model has {V} tokens, the tokenizer "
+                         f"{tokenizer.n_vocab}: they are not of one run")
+    grow_vocabulary(model, larger.n_vocab - V, seed)
+    return larger
+
+
 def entry_row(tokenizer: Tokenizer, entry: Entry, system: str = "") -> Row:
     """An entry as ids; the answer and the stop token are to be learned.
 
@@ -221,54 +226,6 @@ def entry_row(tokenizer: Tokenizer, entry: Entry, system: str = "") -> Row:
     words = encode_content(tokenizer, entry.output)
     return Row([*prompt, *words, stop_token(tokenizer)],
                [False] * len(prompt) + [True] * (len(words) + 1))
-
-
-def load_entries(path: str | Path) -> list[Entry]:
-    """Entries from a JSON file in Alpaca's form: a list of objects.
-
-    instruction and output are texts that are not empty; input may lack.
-    ValueError names what is wrong, and where.
-    """
-    try:
-        items = json.loads(Path(path).read_text("utf-8-sig"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: byte {error.start} is "
-                         f"{error.object[error.start]:#x}; save it as UTF-8"
-                         ) from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: line {error.lineno}, column "
-                         f"{error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise ValueError(f"{path} is not a list of entries: too deep"
-                         ) from None
-    if not isinstance(items, list) or not items:
-        raise ValueError(f"{path} is not a list of entries [{{...}}, ...]")
-    return [check_entry(item, f"{path}, entry {number}")
-            for number, item in enumerate(items, 1)]
-
-
-def check_entry(item: Any, where: str = "entry") -> Entry:
-    """An Entry from a dict; ValueError says which field is wrong."""
-    if not isinstance(item, dict):
-        raise ValueError(f"{where}: {str(item)[:40]!r} is no object with "
-                         "instruction, input and output")
-    for name in "instruction", "output":
-        if name not in item:
-            raise ValueError(f"{where} has no {name!r}, only "
-                             f"{', '.join(map(repr, sorted(item)))}")
-    for name in "instruction", "input", "output":
-        if not isinstance(item.get(name) or "", str):
-            raise ValueError(f"{where}: {name} is {item[name]!r}, no text")
-        if name != "input" and not (item[name] or "").strip():
-            raise ValueError(f"{where}: {name} is empty")
-    return Entry(item["instruction"], item.get("input") or "",
-                 item["output"], str(item.get("family") or ""),
-                 int(item.get("phrasing") or 0),
-                 bool(item.get("held_out", False)))
 
 
 class InstructionDataset(Dataset):
@@ -336,17 +293,6 @@ def collate(rows: Sequence[Row], pad_id: int = 0, ignore_index: int = IGNORE,
     return inputs, targets
 
 
-def instruction_batches(dataset: InstructionDataset, batch_size: int = 32,
-                        seed: int | None = None, **how: Any) -> DataLoader:
-    """Batches of rows of similar length; how: as for collate.
-
-    With a seed each epoch has other batches, in another order.
-    """
-    lengths = [len(row.ids) for row in dataset.rows]
-    return DataLoader(dataset, collate_fn=lambda rows: collate(rows, **how),
-                      batch_sampler=LengthBatches(lengths, batch_size, seed))
-
-
 def answer_weights(targets: Tensor, power: float = 0.5) -> Tensor:
     """How much each target counts: n^-power in an answer of n tokens.
 
@@ -388,6 +334,127 @@ def answer_loss(model: GPTModel, inputs: Tensor, targets: Tensor,
     return (weights * nll).sum() / weights.sum()
 
 
+def instruction_batches(dataset: InstructionDataset, batch_size: int = 32,
+                        seed: int | None = None, **how: Any) -> DataLoader:
+    """Batches of rows of similar length; how: as for collate.
+
+    With a seed each epoch has other batches, in another order.
+    """
+    lengths = [len(row.ids) for row in dataset.rows]
+    return DataLoader(dataset, collate_fn=lambda rows: collate(rows, **how),
+                      batch_sampler=LengthBatches(lengths, batch_size, seed))
+
+
+def to_chat(entries: Sequence[Entry], system: str = "") -> list[Message]:
+    """Several entries as one chat; an input that is repeated is left out."""
+    messages, last = [], None
+    for entry in entries:
+        if entry.input == last:
+            entry = Entry(entry.instruction, "", entry.output, entry.family)
+        else:
+            last = entry.input
+        messages += to_messages(entry)
+    if system:
+        messages = [{"role": "system", "content": system}, *messages]
+    return messages
+
+
+SYSTEM_TEXTS = ("You answer questions about the town.", "Be brief.",
+                "You are the librarian of the town. Answer what is asked.",
+                "Answer with what stands in the text.")
+
+
+def conversations(n: int, split: str = "train", seed: int = 0,
+                  most: int = 6) -> list[list[Message]]:
+    """n chats about the town: questions about one text, or exercises.
+
+    most: how many questions at most. The families come up about equally
+    often; no phrasing is held out. split: as for entries.
+    """
+    rng = random.Random(f"{split} chats {seed}")
+    about, small = list(instructions.ASK), list(instructions.MAKE)
+    count, made = dict.fromkeys(about + small, 0), []
+    while len(made) < n:
+        some, size = [], rng.randint(1, most)
+        if rng.random() < 0.55:
+            text = instructions.write_text(rng, split)
+            if instructions.home(text.text) == split:
+                order = sorted(about, key=lambda f: count[f] + rng.random())
+                asked = (instructions.ask(f, text, rng) for f in order)
+                some = [*itertools.islice(filter(None, asked), size)]
+                rng.shuffle(some)
+        else:
+            order = sorted(small, key=lambda f: count[f] + rng.random())
+            tries = (instructions.write(f, split, rng)
+                     for f in order for _ in range(8))
+            some = [*itertools.islice(filter(None, tries), (size + 1) // 2)]
+        for entry in some:
+            count[entry.family] += 1
+        if some:
+            system = rng.choice(SYSTEM_TEXTS) if rng.random() < 0.25 else ""
+            made.append(to_chat(some, system))
+    return made
+
+
+def load_entries(path: str | Path) -> list[Entry]:
+    """Entries from a JSON file in Alpaca's form: a list of objects.
+
+    instruction and output are texts that are not empty; input may lack.
+    ValueError names what is wrong, and where.
+    """
+    try:
+        items = json.loads(Path(path).read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: byte {error.start} is "
+                         f"{error.object[error.start]:#x}; save it as UTF-8"
+                         ) from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: line {error.lineno}, column "
+                         f"{error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is not a list of entries: too deep"
+                         ) from None
+    if not isinstance(items, list) or not items:
+        raise ValueError(f"{path} is not a list of entries [{{...}}, ...]")
+    return [check_entry(item, f"{path}, entry {number}")
+            for number, item in enumerate(items, 1)]
+
+
+def check_entry(item: Any, where: str = "entry") -> Entry:
+    """An Entry from a dict; ValueError says which field is wrong."""
+    if not isinstance(item, dict):
+        raise ValueError(f"{where}: {str(item)[:40]!r} is no object with "
+                         "instruction, input and output")
+    for name in "instruction", "output":
+        if name not in item:
+            raise ValueError(f"{where} has no {name!r}, only "
+                             f"{', '.join(map(repr, sorted(item)))}")
+    for name in "instruction", "input", "output":
+        if not isinstance(item.get(name) or "", str):
+            raise ValueError(f"{where}: {name} is {item[name]!r}, no text")
+        if name != "input" and not (item[name] or "").strip():
+            raise ValueError(f"{where}: {name} is empty")
+    phrasing = item.get("phrasing")
+    return Entry(item["instruction"], item.get("input") or "",
+                 item["output"], str(item.get("family") or ""),
+                 phrasing if isinstance(phrasing, int) else 0,
+                 item.get("held_out") is True)
+
+
+def split_entries(entries: Sequence[Entry],
+                  shares: Sequence[float] = (0.85, 0.05, 0.1), seed: int = 0
+                  ) -> list[list[Entry]]:
+    """Entries in parts, at random; near duplicates stay together."""
+    texts = [f"{one.instruction}\n{one.input}\n{one.output}"
+             for one in entries]
+    parts = split_texts(texts, range(len(texts)), shares, seed)
+    return [[entries[i] for i in numbers] for _, numbers in parts]
+
+
 @torch.no_grad()
 def evaluate_answers(model: GPTModel, dataset: InstructionDataset,
                      precision: str = "fp32", batch_size: int = 64) -> float:
@@ -408,12 +475,14 @@ def finetune_instructions(
         validation: InstructionDataset | None = None, power: float = 0.5,
         weight_decay: float = 0.0, warmup: int = 30, clip: float = 1.0,
         precision: str = "auto", seed: int = 0, progress: bool = True,
-        every: int | None = None, **how: Any) -> list[dict]:
+        every: int | None = None, watch: Callable[[dict], None] | None = None,
+        **how: Any) -> list[dict]:
     """Train what may change to answer; a record every so many steps.
 
     epoch, step, train (mean loss since the last record), validation (nats
-    per answer token, None without a set), tokens read, seconds. how: as for
-    collate. FloatingPointError if the loss is not finite.
+    per answer token, None without a set), tokens read, seconds. watch: is
+    called with each record. how: as for collate. FloatingPointError if the
+    loss is not finite.
     """
     if not len(dataset):
         raise ValueError("nothing to learn from: the dataset is empty")
@@ -452,21 +521,11 @@ def finetune_instructions(
                 "validation": None if validation is None else
                 evaluate_answers(model, validation, precision)})
             losses = []
+            if watch:
+                watch(history[-1])
     bar.close()
     model.eval()
     return history
-
-
-def stream_chat(model: GPTModel, tokenizer: Tokenizer,
-                messages: Sequence[Message], max_new_tokens: int = 100,
-                **how: Any) -> Iterator[str]:
-    """The assistant's next words, piece by piece, up to <|end|>.
-
-    how: temperature (0 if not given), top_k, top_p, generator. ValueError if
-    the messages are no chat, or leave no room for an answer.
-    """
-    return stream_answer(model, tokenizer, encode_chat(tokenizer, messages),
-                         max_new_tokens, **how)
 
 
 def room_for(model: GPTModel, prompt: Sequence[int], wanted: int) -> int:
@@ -510,16 +569,20 @@ def answer(model: GPTModel, tokenizer: Tokenizer, instruction: str,
 
 def answers(model: GPTModel, tokenizer: Tokenizer, entries: Sequence[Entry],
             batch_size: int = 64, max_new_tokens: int = 100,
-            progress: bool = False, system: str = "") -> list[str]:
+            progress: bool = False, system: str = "",
+            encode: Callable[[Tokenizer, Entry], list[int]] | None = None,
+            stop: int | None = None) -> list[str]:
     """The greedy answers to many entries, in their order.
 
     Prompts of equal length are answered together. A prompt that leaves no
-    room for an answer is answered by "".
+    room for an answer is answered by "". encode: how a prompt is made, if
+    not by encode_prompt_of; stop: which token ends an answer.
     """
-    device, stop = next(model.parameters()).device, stop_token(tokenizer)
-    most = model.cfg["context_length"]
+    device, most = next(model.parameters()).device, model.cfg["context_length"]
+    stop = stop_token(tokenizer) if stop is None else stop
+    prompts = [encode(tokenizer, one) if encode else
+               encode_prompt_of(tokenizer, one, system) for one in entries]
     groups = defaultdict(list)
-    prompts = [encode_prompt_of(tokenizer, one, system) for one in entries]
     for i, prompt in enumerate(prompts):
         if len(prompt) < most:
             groups[len(prompt)].append(i)
@@ -530,10 +593,9 @@ def answers(model: GPTModel, tokenizer: Tokenizer, entries: Sequence[Entry],
         for start in range(0, len(groups[length]), batch_size):
             some = groups[length][start:start + batch_size]
             ids = torch.tensor([prompts[i] for i in some], device=device)
-            new = generate_tokens(model, ids, min(max_new_tokens,
-                                                  most - length), stop_id=stop)
-            for i, row in zip(some, torch.cat([*new], 1).tolist(),
-                              strict=True):
+            new = generate(model, ids, min(max_new_tokens, most - length),
+                           stop_id=stop)[:, length:]
+            for i, row in zip(some, new.tolist(), strict=True):
                 row = itertools.takewhile(
                     lambda t: t not in (stop, tokenizer.eot_token), row)
                 said[i] = tokenizer.decode([*row]).strip()
@@ -554,41 +616,57 @@ def score(entries: Sequence[Entry], answers: Sequence[str]
     return {name: {"n": len(some),
                    "exact_match": sum(exact for exact, _ in some) / len(some),
                    "token_f1": sum(f1 for _, f1 in some) / len(some)}
-            for name, some in sorted(verdicts.items(),
-                                     key=lambda pair: pair[0] == "all")}
+            for name, some in sorted(verdicts.items(), key=lambda pair: (
+                pair[0] == "all", pair[0]))}
 
 
-def add_lora(model: nn.Module, rank: int = 16, alpha: float = 32.0,
-             where: Sequence[str] = LORA_LAYERS) -> nn.Module:
-    """Give these layers of every block a detour, in place; freeze the rest.
-
-    model: a GPT, or what holds one as .gpt. The token table of a GPT is
-    trained as well: the special tokens are new in it. ValueError for a layer
-    that a block does not have, or has already.
+def page_prompt(tokenizer: Tokenizer, entry: Entry) -> list[int]:
+    """An entry as a page of a question book, for a model without finetuning.
     """
-    gpt = getattr(model, "gpt", model)
-    model.requires_grad_(False)
-    for block in gpt.trf_blocks:
-        for path in where:
-            layer = dict(block.named_modules()).get(path)
-            if not isinstance(layer, nn.Linear):
-                raise ValueError(f"where: {path!r} is no linear layer of a "
-                                 f"block: {', '.join(LORA_LAYERS)}")
-            parent, _, name = path.rpartition(".")
-            setattr(block.get_submodule(parent), name,
-                    LoRALinear(layer, rank, alpha))
-    (gpt.tok_emb if gpt is model else model.head).requires_grad_(True)
-    return model
+    asked = f"Question: {entry.instruction}\nAnswer:"
+    text = f"{entry.input}\n{asked}" if entry.input else asked
+    return [tokenizer.eot_token, *encode_content(tokenizer, text)]
 
 
-def merge_lora(model: nn.Module) -> nn.Module:
-    """Add every detour to its matrix, in place: nothing is left of LoRA."""
-    for block in getattr(model, "gpt", model).trf_blocks:
-        for path, layer in list(block.named_modules()):
-            if isinstance(layer, LoRALinear):
-                parent, _, name = path.rpartition(".")
-                setattr(block.get_submodule(parent), name, layer.merged())
-    return model
+def base_answers(model: GPTModel, tokenizer: Tokenizer,
+                 entries: Sequence[Entry], max_new_tokens: int = 40
+                 ) -> list[str]:
+    """What a model without finetuning writes behind "Answer:", to the line's
+    end.
+    """
+    said = answers(model, tokenizer, entries, 64, max_new_tokens,
+                   encode=page_prompt,
+                   stop=tokenizer.encode_ordinary("\n")[0])
+    return [one.split("\n")[0] for one in said]
+
+
+def stream_chat(model: GPTModel, tokenizer: Tokenizer,
+                messages: Sequence[Message], max_new_tokens: int = 100,
+                **how: Any) -> Iterator[str]:
+    """The assistant's next words, piece by piece, up to <|end|>.
+
+    how: temperature (0 if not given), top_k, top_p, generator. ValueError if
+    the messages are no chat, or leave no room for an answer.
+    """
+    return stream_answer(model, tokenizer, encode_chat(tokenizer, messages),
+                         max_new_tokens, **how)
+
+
+def fit_messages(tokenizer: Tokenizer, messages: Sequence[Message],
+                 room: int) -> list[Message]:
+    """The newest turns that fit into room tokens, and the system text.
+
+    ValueError if not even the last question fits.
+    """
+    check_messages(messages)
+    start = 1 if messages[0]["role"] == "system" else 0
+    system, turns = list(messages[:start]), list(messages[start:])
+    while len(encode_chat(tokenizer, system + turns)) > room:
+        if len(turns) < 3:
+            raise ValueError("the last question does not fit into "
+                             f"{room} tokens")
+        turns = turns[2:]                        # a question and its answer
+    return system + turns
 
 
 def save_instruct(folder: str | Path, model: GPTModel,
@@ -645,3 +723,47 @@ def from_pretrained(name: str | Path, device: str | None = None,
         except ValueError:
             raise error from None
         return model, chat_tokenizer(plain)
+
+
+def save_responses(path: str | Path, entries: Sequence[Entry],
+                   answers: Sequence[str]) -> None:
+    """Entries with a model's answers, in Alpaca's form, as a JSON file."""
+    items = [{"instruction": one.instruction, "input": one.input,
+              "output": one.output, "model_response": said,
+              "family": one.family, "held_out": one.held_out}
+             for one, said in zip(entries, answers, strict=True)]
+    write_text(Path(path), json.dumps(items, indent=1, ensure_ascii=False)
+               + "\n")
+
+
+def add_lora(model: nn.Module, rank: int = 16, alpha: float = 32.0,
+             where: Sequence[str] = LORA_LAYERS) -> nn.Module:
+    """Give these layers of every block a detour, in place; freeze the rest.
+
+    model: a GPT, or what holds one as .gpt. The token table of a GPT is
+    trained as well: the special tokens are new in it. ValueError for a layer
+    that a block does not have, or has already.
+    """
+    gpt = getattr(model, "gpt", model)
+    model.requires_grad_(False)
+    for block in gpt.trf_blocks:
+        for path in where:
+            layer = dict(block.named_modules()).get(path)
+            if not isinstance(layer, nn.Linear):
+                raise ValueError(f"where: {path!r} is no linear layer of a "
+                                 f"block: {', '.join(LORA_LAYERS)}")
+            parent, _, name = path.rpartition(".")
+            setattr(block.get_submodule(parent), name,
+                    LoRALinear(layer, rank, alpha))
+    (gpt.tok_emb if gpt is model else model.head).requires_grad_(True)
+    return model
+
+
+def merge_lora(model: nn.Module) -> nn.Module:
+    """Add every detour to its matrix, in place: nothing is left of LoRA."""
+    for block in getattr(model, "gpt", model).trf_blocks:
+        for path, layer in list(block.named_modules()):
+            if isinstance(layer, LoRALinear):
+                parent, _, name = path.rpartition(".")
+                setattr(block.get_submodule(parent), name, layer.merged())
+    return model

@@ -15,13 +15,14 @@ import os
 import re
 import timeit
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import safetensors.torch
 import tiktoken
@@ -32,6 +33,7 @@ from scratch_llm.fast import all_cores, attention
 from scratch_llm.files import atomic
 from scratch_llm.gpt2_vocabulary import bring_vocabulary
 from scratch_llm.notes import NAMES
+from scratch_llm.text import text_pieces, until
 from torch import Tensor, nn
 
 # ---- ch02: text_data ----
@@ -229,6 +231,11 @@ def gpt2_config(size: str, **changes: object) -> dict:
     C, L, H = GPT2_SIZES[size]
     return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
             **changes}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are learned; shared ones are counted once."""
+    return sum(p.numel() for p in model.parameters())
 
 
 def next_token_probs(logits: Tensor, temperature: float = 1.0,
@@ -476,6 +483,16 @@ def generate_tokens(
                 ids = torch.cat([ids, new], dim=1)          # (B, T + 1)
 
     return write(ids)
+
+
+def generate(model: nn.Module, ids: Tensor, max_new_tokens: int,
+             **how: object) -> Tensor:
+    """All at once what generate_tokens streams: (B, T) -> (B, T + n).
+
+    how: temperature and the rest, as for generate_tokens.
+    """
+    new = generate_tokens(model, ids, max_new_tokens, **how)
+    return torch.cat([ids, *new], dim=1)
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -1072,7 +1089,76 @@ def load_tokenizer(path: str | Path, vocab_size: int, prefix: str = ""
     return tokenizer
 
 
+def encode_prompt(tokenizer: tiktoken.Encoding, prompt: str) -> list[int]:
+    """The ids of a prompt as in training, <|endoftext|> first.
+
+    Where texts began with a space, a space at the end is left out: it
+    belongs to the word that comes next.
+    """
+    if getattr(tokenizer, "add_prefix_space", False):
+        prompt = f" {prompt}".rstrip(" ")
+    return [tokenizer.eot_token, *tokenizer.encode_ordinary(prompt)]
+
+
+def stream_text(model: nn.Module, tokenizer: tiktoken.Encoding, prompt: str,
+                max_new_tokens: int = 256, stop: str | None = None,
+                **how: Any) -> Iterator[str]:
+    """What a model adds to a prompt, piece by piece, as it comes.
+
+    Ends at <|endoftext|>, or before the text `stop`. how: temperature (1 if
+    not given), top_k, top_p, generator, use_cache.
+    """
+    eot, device = tokenizer.eot_token, next(model.parameters()).device
+    ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=device)
+    new = generate_tokens(model, ids, max_new_tokens, stop_id=eot,
+                          **{"temperature": 1.0} | how)
+    written = itertools.takewhile(lambda i: i != eot,
+                                  (step.item() for step in new))
+    pieces = until(text_pieces(written, tokenizer.decode_single_token_bytes),
+                   stop)
+    if not prompt and getattr(tokenizer, "add_prefix_space", False):
+        yield next(pieces, "").removeprefix(" ")
+    yield from pieces
+
+
+def generate_text(model: nn.Module, tokenizer: tiktoken.Encoding,
+                  prompt: str = "", max_new_tokens: int = 256,
+                  seed: int | None = None, **how: Any) -> str:
+    """The prompt and what a model adds to it; a seed repeats it."""
+    generator = torch.Generator(next(model.parameters()).device)
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    return prompt + "".join(stream_text(model, tokenizer, prompt,
+                                        max_new_tokens, generator=generator,
+                                        **how))
+
+
 # ---- ch06: classification ----
+
+
+def split_texts(texts: Sequence[str], labels: Sequence[int],
+                shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0
+                ) -> list[tuple[list[str], list[int]]]:
+    """Texts and labels in parts, at random; near duplicates stay together.
+
+    Two texts are near duplicates if they have the same letters when case,
+    digits and signs are left out; of equal texts one is kept.
+    """
+    families: dict[str, dict[str, int]] = defaultdict(dict)
+    for text, label in zip(texts, labels, strict=True):
+        key = re.sub(r"[\W\d_]+", "", text.lower()) or text
+        families[key].setdefault(text, label)
+    groups = list(families.values())
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(groups), generator=generator).tolist()
+    parts, start, total = [], 0.0, sum(shares)
+    for share in shares:
+        end = start + share / total
+        chosen = order[round(start * len(order)):round(end * len(order))]
+        pairs = [pair for i in chosen for pair in groups[i].items()]
+        parts.append(([text for text, _ in pairs],
+                      [label for _, label in pairs]))
+        start = end
+    return parts
 
 
 class LengthBatches:
@@ -1159,6 +1245,11 @@ class Classifier(nn.Module):
         return self.head(pool_states(states, lengths, self.pool))  # (B, K)
 
 
+def count_trained(model: nn.Module) -> int:
+    """How many numbers training may change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
 class LoRALinear(nn.Module):
     """A frozen layer and a small detour: W x + alpha/rank B (A x).
 
@@ -1187,6 +1278,15 @@ class LoRALinear(nn.Module):
 
 
 LORA_LAYERS = ("att.qkv", "att.out_proj", "ff.layers.0", "ff.layers.2")
+
+
+def lora_parameters(cfg: dict, rank: int, where: Sequence[str] = LORA_LAYERS
+                    ) -> int:
+    """What LoRA trains, from the config: L rank times sum(d_in + d_out)."""
+    C = cfg["emb_dim"]
+    sizes = {"att.qkv": C + 3 * C, "att.out_proj": C + C,
+             "ff.layers.0": C + 4 * C, "ff.layers.2": 4 * C + C}
+    return cfg["n_layers"] * rank * sum(sizes[path] for path in where)
 
 
 def new_classifier(cfg: dict) -> Classifier:
