@@ -488,6 +488,16 @@ def generate_tokens(
     return write(ids)
 
 
+def generate(model: nn.Module, ids: Tensor, max_new_tokens: int,
+             **how: object) -> Tensor:
+    """All at once what generate_tokens streams: (B, T) -> (B, T + n).
+
+    how: temperature and the rest, as for generate_tokens.
+    """
+    new = generate_tokens(model, ids, max_new_tokens, **how)
+    return torch.cat([ids, *new], dim=1)
+
+
 def pick_device(name: str | None = None) -> torch.device:
     """The device of this name, or of SCRATCH_LLM_DEVICE, or the best here.
 
@@ -1223,7 +1233,7 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu"
 def format_prompt(entry: Entry) -> str:
     """An instruction in Alpaca's form, up to where the answer begins.
 
-    Source: Taori et al. 2023.
+    Source: Taori et al. 2023; without its first sentence.
     """
     text = f"### Instruction:\n{entry.instruction}\n\n"
     if entry.input:
@@ -1250,42 +1260,6 @@ def chat_tokenizer(tokenizer: tiktoken.Encoding) -> tiktoken.Encoding:
         mergeable_ranks=tokenizer._mergeable_ranks,
         special_tokens=tokenizer._special_tokens | new)
     larger.add_prefix_space = getattr(tokenizer, "add_prefix_space", False)
-    return larger
-
-
-@torch.no_grad()
-def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
-    """Give a model n more tokens, in place: like the mean of the others.
-
-    The rows differ a little, so that the tokens can be told apart.
-    """
-    def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
-        noise = torch.randn(n, table.shape[1], generator=generator)
-        rows = table.mean(0) + table.std() * noise.to(table)
-        return nn.Parameter(torch.cat([table, rows]))
-
-    generator = torch.Generator().manual_seed(seed)
-    model.tok_emb.weight = longer(model.tok_emb.weight)
-    model.out_head.weight = (model.tok_emb.weight
-                             if model.cfg.get("tie_weights")
-                             else longer(model.out_head.weight))
-    V = len(model.tok_emb.weight)
-    model.tok_emb.num_embeddings = model.out_head.out_features = V
-    model.cfg["vocab_size"] = V
-
-
-def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
-                       seed: int = 0) -> tiktoken.Encoding:
-    """A tokenizer with CHAT_TOKENS; the model gets rows for them, in place.
-
-    What has them already stays as it is. ValueError if the two do not fit.
-    """
-    larger = chat_tokenizer(tokenizer)
-    V = model.cfg["vocab_size"]
-    if V not in (tokenizer.n_vocab, larger.n_vocab):
-        raise ValueError(f"the model has {V} tokens, the tokenizer "
-                         f"{tokenizer.n_vocab}: they are not of one run")
-    grow_vocabulary(model, larger.n_vocab - V, seed)
     return larger
 
 
@@ -1380,6 +1354,42 @@ def encode_prompt_of(tokenizer: Tokenizer, entry: Entry, system: str = ""
             *tokenizer.encode_ordinary("\n")]
 
 
+@torch.no_grad()
+def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
+    """Give a model n more tokens, in place: like the mean of the others.
+
+    The rows differ a little, so that the tokens can be told apart.
+    """
+    def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
+        noise = torch.randn(n, table.shape[1], generator=generator)
+        rows = table.mean(0) + table.std() * noise.to(table)
+        return nn.Parameter(torch.cat([table, rows]))
+
+    generator = torch.Generator().manual_seed(seed)
+    model.tok_emb.weight = longer(model.tok_emb.weight)
+    model.out_head.weight = (model.tok_emb.weight
+                             if model.cfg.get("tie_weights")
+                             else longer(model.out_head.weight))
+    V = len(model.tok_emb.weight)
+    model.tok_emb.num_embeddings = model.out_head.out_features = V
+    model.cfg["vocab_size"] = V
+
+
+def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
+                       seed: int = 0) -> tiktoken.Encoding:
+    """A tokenizer with CHAT_TOKENS; the model gets rows for them, in place.
+
+    What has them already stays as it is. ValueError if the two do not fit.
+    """
+    larger = chat_tokenizer(tokenizer)
+    V = model.cfg["vocab_size"]
+    if V not in (tokenizer.n_vocab, larger.n_vocab):
+        raise ValueError(f"the model has {V} tokens, the tokenizer "
+                         f"{tokenizer.n_vocab}: they are not of one run")
+    grow_vocabulary(model, larger.n_vocab - V, seed)
+    return larger
+
+
 def entry_row(tokenizer: Tokenizer, entry: Entry, system: str = "") -> Row:
     """An entry as ids; the answer and the stop token are to be learned.
 
@@ -1456,17 +1466,6 @@ def collate(rows: Sequence[Row], pad_id: int = 0, ignore_index: int = IGNORE,
     return inputs, targets
 
 
-def instruction_batches(dataset: InstructionDataset, batch_size: int = 32,
-                        seed: int | None = None, **how: Any) -> DataLoader:
-    """Batches of rows of similar length; how: as for collate.
-
-    With a seed each epoch has other batches, in another order.
-    """
-    lengths = [len(row.ids) for row in dataset.rows]
-    return DataLoader(dataset, collate_fn=lambda rows: collate(rows, **how),
-                      batch_sampler=LengthBatches(lengths, batch_size, seed))
-
-
 def answer_weights(targets: Tensor, power: float = 0.5) -> Tensor:
     """How much each target counts: n^-power in an answer of n tokens.
 
@@ -1493,6 +1492,17 @@ def answer_loss(model: GPTModel, inputs: Tensor, targets: Tensor,
     return (weights * nll).sum() / weights.sum()
 
 
+def instruction_batches(dataset: InstructionDataset, batch_size: int = 32,
+                        seed: int | None = None, **how: Any) -> DataLoader:
+    """Batches of rows of similar length; how: as for collate.
+
+    With a seed each epoch has other batches, in another order.
+    """
+    lengths = [len(row.ids) for row in dataset.rows]
+    return DataLoader(dataset, collate_fn=lambda rows: collate(rows, **how),
+                      batch_sampler=LengthBatches(lengths, batch_size, seed))
+
+
 @torch.no_grad()
 def evaluate_answers(model: GPTModel, dataset: InstructionDataset,
                      precision: str = "fp32", batch_size: int = 64) -> float:
@@ -1513,12 +1523,14 @@ def finetune_instructions(
         validation: InstructionDataset | None = None, power: float = 0.5,
         weight_decay: float = 0.0, warmup: int = 30, clip: float = 1.0,
         precision: str = "auto", seed: int = 0, progress: bool = True,
-        every: int | None = None, **how: Any) -> list[dict]:
+        every: int | None = None, watch: Callable[[dict], None] | None = None,
+        **how: Any) -> list[dict]:
     """Train what may change to answer; a record every so many steps.
 
     epoch, step, train (mean loss since the last record), validation (nats
-    per answer token, None without a set), tokens read, seconds. how: as for
-    collate. FloatingPointError if the loss is not finite.
+    per answer token, None without a set), tokens read, seconds. watch: is
+    called with each record. how: as for collate. FloatingPointError if the
+    loss is not finite.
     """
     if not len(dataset):
         raise ValueError("nothing to learn from: the dataset is empty")
@@ -1557,6 +1569,8 @@ def finetune_instructions(
                 "validation": None if validation is None else
                 evaluate_answers(model, validation, precision)})
             losses = []
+            if watch:
+                watch(history[-1])
     bar.close()
     model.eval()
     return history
@@ -1603,16 +1617,20 @@ def answer(model: GPTModel, tokenizer: Tokenizer, instruction: str,
 
 def answers(model: GPTModel, tokenizer: Tokenizer, entries: Sequence[Entry],
             batch_size: int = 64, max_new_tokens: int = 100,
-            progress: bool = False, system: str = "") -> list[str]:
+            progress: bool = False, system: str = "",
+            encode: Callable[[Tokenizer, Entry], list[int]] | None = None,
+            stop: int | None = None) -> list[str]:
     """The greedy answers to many entries, in their order.
 
     Prompts of equal length are answered together. A prompt that leaves no
-    room for an answer is answered by "".
+    room for an answer is answered by "". encode: how a prompt is made, if
+    not by encode_prompt_of; stop: which token ends an answer.
     """
-    device, stop = next(model.parameters()).device, stop_token(tokenizer)
-    most = model.cfg["context_length"]
+    device, most = next(model.parameters()).device, model.cfg["context_length"]
+    stop = stop_token(tokenizer) if stop is None else stop
+    prompts = [encode(tokenizer, one) if encode else
+               encode_prompt_of(tokenizer, one, system) for one in entries]
     groups = defaultdict(list)
-    prompts = [encode_prompt_of(tokenizer, one, system) for one in entries]
     for i, prompt in enumerate(prompts):
         if len(prompt) < most:
             groups[len(prompt)].append(i)
@@ -1623,10 +1641,9 @@ def answers(model: GPTModel, tokenizer: Tokenizer, entries: Sequence[Entry],
         for start in range(0, len(groups[length]), batch_size):
             some = groups[length][start:start + batch_size]
             ids = torch.tensor([prompts[i] for i in some], device=device)
-            new = generate_tokens(model, ids, min(max_new_tokens,
-                                                  most - length), stop_id=stop)
-            for i, row in zip(some, torch.cat([*new], 1).tolist(),
-                              strict=True):
+            new = generate(model, ids, min(max_new_tokens, most - length),
+                           stop_id=stop)[:, length:]
+            for i, row in zip(some, new.tolist(), strict=True):
                 row = itertools.takewhile(
                     lambda t: t not in (stop, tokenizer.eot_token), row)
                 said[i] = tokenizer.decode([*row]).strip()
@@ -1647,8 +1664,8 @@ def score(entries: Sequence[Entry], answers: Sequence[str]
     return {name: {"n": len(some),
                    "exact_match": sum(exact for exact, _ in some) / len(some),
                    "token_f1": sum(f1 for _, f1 in some) / len(some)}
-            for name, some in sorted(verdicts.items(),
-                                     key=lambda pair: pair[0] == "all")}
+            for name, some in sorted(verdicts.items(), key=lambda pair: (
+                pair[0] == "all", pair[0]))}
 
 
 def save_instruct(folder: str | Path, model: GPTModel,
