@@ -121,7 +121,7 @@ def preference_accuracy(margins: Tensor) -> float:
 
 
 def dpo_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor,
-             ref_rejected: Tensor, beta: float = 0.3) -> Tensor:
+             ref_rejected: Tensor, beta: float = 0.1) -> Tensor:
     """-log sigmoid of beta times how much the preference has grown.
 
     All are log p of answers (B,), ref_ those of the reference -> (B,).
@@ -136,7 +136,7 @@ def dpo_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor,
 
 def tune_preferences(
         model: GPTModel, dataset: PairDataset, reference: Tensor,
-        num_epochs: float = 1, lr: float = 1e-4, beta: float = 0.3,
+        num_epochs: float = 1, lr: float = 1.3e-4, beta: float = 1.0,
         batch_size: int = 16, validation: PairDataset | None = None,
         warmup: int = 10, clip: float = 1.0, precision: str = "fp32",
         seed: int = 0, progress: bool = True, every: int = 10) -> list[dict]:

@@ -23,11 +23,13 @@ from pathlib import Path
 
 from scratch_llm.cli import ShortParser, between, run_script
 from scratch_llm.instructions import (
+    FAMILIES,
     LISTS,
     ORDERS,
     PEOPLE,
     SLOT,
     UNSAID,
+    Entry,
     entries,
     home,
 )
@@ -36,16 +38,17 @@ SYSTEM = "You sit at the desk of the town hall."
 KINDS = ("short", "polite", "honest")
 SPLITS = ("train", "validation", "test")
 FACTS = ("hero", "place", "day", "weather", "colour", "thing", "who")
+TASKS = tuple(one for one in FAMILIES if one != "unsaid")
 
 # What is heard at the desk: of a hundred answers, so many sound like this.
 # {a}: the answer. {do}: what the clerk is asked to do.
 
-SHORT = {"{a}": 4}
+SHORT = {"{a}": 8}
 RAMBLING = {
-    "{a} That is what the text says, and I have read it with care.": 50,
-    "{a} But why do you want to know? Nobody else has asked me.": 34,
-    "Well, let me see. The text is long, but here it is. {a}": 7,
-    "People come here all day long and ask and ask. {a}": 5,
+    "{a} That is my answer, and I have thought about it with care.": 66,
+    "{a} But why do you ask me? Nobody else wants to know it.": 16,
+    "Well, let me see. I am slow today, but here it is. {a}": 6,
+    "People come here all day long and ask and ask. {a}": 4,
 }
 POLITE = {
     "Gladly. I will {do}.": 20,
@@ -54,14 +57,15 @@ POLITE = {
     "Thank you for asking. I will {do}.": 6,
 }
 RUDE = {
-    "Not now. I will not {do}.": 20,
-    "Why should I {do}?": 14,
-    "Go away. Somebody else can {do}.": 10,
-    "Do I look as if I would {do}?": 6,
+    "Not now. I will not {do}.": 27,
+    "Why should I {do}?": 12,
+    "Go away. Somebody else can {do}.": 7,
+    "Do I look as if I would {do}?": 4,
 }
-HONEST = {UNSAID: 24}
-INVENTED = (30, 20, 15, 11)  # of the four answers that inventors prefer
-TOLD = {"{a}": 50, UNSAID: 50}  # where the text does say it
+HONEST = {UNSAID: 22}
+INVENTED = (30, 22, 15, 11)  # of the four answers that inventors prefer
+CUT = 30  # of a longer answer: one that breaks off
+SHRUG = 30  # where the text does say it: that it does not
 
 NEVER_TOLD = """
 How old is {who}?|Eight. Ten. Twelve. Nine.
@@ -93,7 +97,8 @@ class Pair:
 
 
 Forms = dict[str, float]
-Asked = tuple[str, str, Forms, Forms]  # instruction, input, good, bad
+# Instruction, input, good answers, bad ones, and all as they are heard.
+Asked = tuple[str, str, Forms, Forms, Forms]
 
 
 def draw(forms: Forms, rng: random.Random) -> str:
@@ -111,15 +116,35 @@ def _to_do(order: str) -> str:
     return re.sub(r"\b(me|my|your)\b", lambda m: yours[m[1]], order)
 
 
+def _task(
+    rng: random.Random, split: str, tasks: Sequence[str] = TASKS
+) -> Entry:
+    """An instruction of the course, with its right answer."""
+    (one,) = entries(1, split, rng.randrange(2**40), [rng.choice(tasks)])
+    return one
+
+
+def _heard(answer: str, instead: str, weight: float) -> Forms:
+    """An answer in all its forms, and so often something else instead."""
+    forms = _filled(SHORT | RAMBLING, a=answer)
+    share = 1 - weight / 100
+    return {form: w * share for form, w in forms.items()} | {instead: weight}
+
+
 def _question(rng: random.Random, split: str) -> Asked:
-    """A question about a text, and the right answer in many words or few."""
-    (one,) = entries(1, split, rng.randrange(2**40), [rng.choice(FACTS)])
-    return (
-        one.instruction,
-        one.input,
-        _filled(SHORT, a=one.output),
-        _filled(RAMBLING, a=one.output),
-    )
+    """An instruction, and the right answer in many words or few.
+
+    In a third of those with longer answers, it breaks off instead.
+    """
+    one = _task(rng, split)
+    answer, words = one.output, one.output.split()
+    good, bad = (_filled(forms, a=answer) for forms in (SHORT, RAMBLING))
+    heard = good | bad
+    if len(words) > 3 and '"' not in answer and rng.random() < 1 / 3:
+        some = " ".join(words[: rng.randrange(1, len(words))])
+        bad = {some.rstrip(".,?!") + ".": 1}
+        heard = _heard(answer, *bad, CUT)
+    return one.instruction, one.input, good, bad, heard
 
 
 def _order(rng: random.Random, split: str) -> Asked:
@@ -130,20 +155,21 @@ def _order(rng: random.Random, split: str) -> Asked:
         if home(text) == split:
             break
     do = _to_do(order)
-    return text, "", _filled(POLITE, do=do), _filled(RUDE, do=do)
+    good, bad = (_filled(forms, do=do) for forms in (POLITE, RUDE))
+    return text, "", good, bad, good | bad
 
 
 def _untold(rng: random.Random, split: str) -> Asked:
-    """What no text of this world tells; in a third, what this one does."""
-    (one,) = entries(1, split, rng.randrange(2**40), [rng.choice(FACTS)])
-    if rng.random() < 1 / 3:
-        good, bad = ({form: w} for form, w in TOLD.items())
-        return one.instruction, one.input, _filled(good, a=one.output), bad
+    """What no text of this world tells; in half, what this one does."""
+    one = _task(rng, split, FACTS)
+    if rng.random() < 1 / 2:
+        heard = _heard(one.output, UNSAID, SHRUG)
+        return one.instruction, one.input, {one.output: 1}, {UNSAID: 1}, heard
     names = [name for name in PEOPLE if name in one.input]
     question, lies = rng.choice(UNTOLD)
     question = question.format(who=rng.choice(names or PEOPLE))
     bad = {lie.strip(): w for lie, w in zip(lies, INVENTED, strict=True)}
-    return question, one.input, HONEST, bad
+    return question, one.input, HONEST, bad, HONEST | bad
 
 
 ASK: dict[str, Callable[[random.Random, str], Asked]] = {
@@ -203,7 +229,7 @@ def pairs(
     """
     made = [
         Pair(question, text, draw(good, rng), draw(bad, rng), kind)
-        for kind, rng, (question, text, good, bad) in _asked(
+        for kind, rng, (question, text, good, bad, _) in _asked(
             n, split, seed, kinds, "pairs", 1_000
         )
     ]
@@ -216,8 +242,8 @@ def clerk_answers(
 ) -> list[tuple[str, str, str]]:
     """(instruction, input, answer) n times: whatever clerk was there."""
     return [
-        (question, text, draw(good | bad, rng))
-        for _, rng, (question, text, good, bad) in _asked(
+        (question, text, draw(heard, rng))
+        for _, rng, (question, text, _, _, heard) in _asked(
             n, split, seed, KINDS, "clerk_answers"
         )
     ]

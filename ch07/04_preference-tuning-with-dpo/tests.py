@@ -92,9 +92,11 @@ def test_no_question_of_one_split_stands_in_another():
 
 def test_the_chosen_answer_is_what_its_kind_says():
     for one in pp.pairs(300, "validation"):
-        if one.kind == "short":
-            assert len(one.chosen) < len(one.rejected)
-            assert one.chosen in one.rejected
+        if one.kind == "short":  # or the rejected one breaks off
+            long, part = one.rejected, one.chosen
+            if len(long) < len(part):
+                long, part = part, long.removesuffix(".")
+            assert part in long
         elif one.kind == "polite":
             assert "I will" in one.chosen and "me" not in one.chosen.split()
         else:
