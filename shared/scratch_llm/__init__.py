@@ -12,6 +12,11 @@ text         text as it is shown: piece by piece, up to a stop, in tables
 gpt2_vocabulary   GPT-2's tokens, where tiktoken's download is blocked
 gpt2_files   which weights of GPT-2 there are, and where they lie
 download     brings them, and public data sets
+chat         talks to a server of models: Ollama's protocol, or OpenAI's
+judging      what a judge is asked, and what its answers are worth
+stub_chat    such a server in small, for lessons and tests
+alpaca       instruction data out of JSON files, and public data
+instruct_report   what a run of chapter 7 reports
 fast         the same numbers sooner, where PyTorch is slow on a CPU
 
 `pip install -r requirements.txt` installs this package in place.
