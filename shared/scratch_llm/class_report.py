@@ -18,6 +18,7 @@ from scratch_llm.files import atomic
 from scratch_llm.labelled import Part, Splits
 from scratch_llm.pictures import shade_map
 from scratch_llm.plots import smooth
+from scratch_llm.runs import if_stopped
 from scratch_llm.style import COLOURS
 from scratch_llm.text import text_table
 
@@ -247,12 +248,7 @@ def closing_line(folder: Path, metrics: dict) -> str:
     if metrics["best_epoch"] is not None:
         right = percent(metrics["validation_accuracy"])
         parts.append(f"best epoch {metrics['best_epoch']:.2g} ({right})")
-    start = ""
-    if why := metrics["stopped"]:
-        advice = "the checkpoint can be used"
-        if why != "interrupted":
-            advice = "try a lower --lr"
-        start = f"stopped ({why}), {advice}: "
+    start = if_stopped(metrics["stopped"])
     return (
         f"{start}{', '.join(parts)}; all in {folder}\nTry it: python "
         f'gpt_class_finetune.py --model {folder} --classify "a text"'

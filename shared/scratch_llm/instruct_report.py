@@ -17,6 +17,7 @@ from scratch_llm.instructions import (
     token_f1,
 )
 from scratch_llm.plots import smooth
+from scratch_llm.runs import if_stopped
 from scratch_llm.style import COLOURS
 from scratch_llm.text import text_table
 
@@ -138,12 +139,7 @@ def result_table(metrics: dict) -> str:
 def closing_line(folder: Path, metrics: dict) -> str:
     """What came out of a run, where it lies, and how to use it."""
     done = f"{metrics['steps']:,} steps in {metrics['seconds']:.0f} s"
-    start = ""
-    if why := metrics["stopped"]:
-        advice = "the checkpoint can be used"
-        if why != "interrupted":
-            advice = "try a lower --lr"
-        start = f"stopped ({why}), {advice}: "
+    start = if_stopped(metrics["stopped"])
     return (
         f"{start}{done}; all in {folder}\nTry it: python "
         f"gpt_instruction_finetuning.py --model {folder} "

@@ -149,6 +149,16 @@ def sample_line(text: str, parse: Callable | None = None) -> str:
     return f"  {mark}{' '.join(text.split())[:160]}"
 
 
+def if_stopped(why: str | None) -> str:
+    """How a closing line begins if a run was stopped, and what to do then."""
+    if not why:
+        return ""
+    advice = "the checkpoint can be used"
+    if why != "interrupted":
+        advice = "try a lower --lr"
+    return f"stopped ({why}), {advice}: "
+
+
 def closing_line(folder: Path, metrics: dict) -> str:
     """What came out of a run, and where it lies."""
     parts = [
@@ -165,10 +175,5 @@ def closing_line(folder: Path, metrics: dict) -> str:
                 parts.append(f"{name} {rival:.3f}")
     if metrics.get("valid_stories") is not None:
         parts.append(f"{metrics['valid_stories']:.0%} of the samples valid")
-    start = ""
-    if why := metrics["stopped"]:
-        advice = "the checkpoint can be used"
-        if why != "interrupted":
-            advice = "try a lower --lr"
-        start = f"stopped ({why}), {advice}: "
+    start = if_stopped(metrics["stopped"])
     return f"{start}{', '.join(parts)}; all in {folder}"
