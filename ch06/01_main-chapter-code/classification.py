@@ -1,6 +1,7 @@
 # GENERATED from ch06/01_main-chapter-code/ch06.ipynb
 # Do not edit. Change the notebook and run: python shared/export.py
 
+import itertools
 import json
 import math
 import re
@@ -30,6 +31,7 @@ from previous_chapters import (
     read_header,
     save_model,
     save_tokenizer,
+    train,
 )
 from scratch_llm.gpt2_files import GPT2, gpt2_name
 from scratch_llm.notes import NAMES, notes
@@ -264,6 +266,17 @@ def check_training(dataset: TextDataset, model: Classifier,
                          f"of {', '.join(model.names)}")
 
 
+def judge(model: Classifier, dataset: TextDataset | None,
+          precision: str = "fp32") -> dict[str, float | None]:
+    """Accuracy, and loss in nats as `validation`; None without a dataset."""
+    if dataset is None:
+        return {"accuracy": None, "validation": None}
+    logits = predict_logits(model, dataset, precision=precision)   # (N, K)
+    labels = torch.tensor(dataset.labels)
+    return {"accuracy": (logits.argmax(1) == labels).float().mean().item(),
+            "validation": F.cross_entropy(logits, labels).item()}
+
+
 def fine_tune(model: Classifier, train_dataset: TextDataset,
               num_epochs: int = 3, validation: TextDataset | None = None,
               lr: float = 1e-3, batch_size: int = 32,
@@ -284,46 +297,30 @@ def fine_tune(model: Classifier, train_dataset: TextDataset,
                torch.tensor(class_weights, device=device))
     loader = make_loader(train_dataset, batch_size, seed)
     schedule = Schedule(num_epochs * len(loader), lr, warmup)
-    optimizer = make_optimizer(model, weight_decay)
-    history, losses, step, began = [], [], 0, time.perf_counter()
-    bar = tqdm(total=schedule.steps, unit="step",
-               disable=None if progress else True)
-    for _ in range(num_epochs):
-        for ids, lengths, labels in loader:
-            model.train()
-            for group in optimizer.param_groups:
-                group["lr"] = schedule(step)
-            optimizer.zero_grad()
-            with autocast(device, precision):
-                logits = model(ids.to(device), lengths.to(device))  # (B, K)
-            loss = F.cross_entropy(logits.float(), labels.to(device), weights)
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise FloatingPointError(f"step {step}: loss {losses[-1]}")
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
-            optimizer.step()
-            step += 1
-            bar.update()
-            if step % (every or len(loader)) == 0 or step == schedule.steps:
-                record = {"epoch": step / len(loader), "step": step,
-                          "train": sum(losses) / len(losses),
-                          "seconds": time.perf_counter() - began}
-                record |= judge(model, validation, precision)
-                history, losses = [*history, record], []
-    bar.close()
+
+    def backward(model: Classifier, batches: list, precision: str
+                 ) -> tuple[float, int]:
+        (ids, lengths, labels), = batches
+        with autocast(device, precision):
+            logits = model(ids.to(device), lengths.to(device))     # (B, K)
+        loss = F.cross_entropy(logits.float(), labels.to(device), weights)
+        loss.backward()
+        return loss.item(), len(labels)
+
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    steps = train(model, make_optimizer(model, weight_decay), batches,
+                  schedule, clip=clip, precision=precision, backward=backward)
+    history, losses, began = [], [], time.perf_counter()
+    for done in tqdm(steps, total=schedule.steps, unit="step",
+                     disable=None if progress else True):
+        step, losses = done["step"], [*losses, done["train"]]
+        if step % (every or len(loader)) == 0 or step == schedule.steps:
+            record = {"epoch": step / len(loader), "step": step,
+                      "train": sum(losses) / len(losses),
+                      "seconds": time.perf_counter() - began}
+            record |= judge(model, validation, precision)
+            history, losses = [*history, record], []
     return history
-
-
-def judge(model: Classifier, dataset: TextDataset | None,
-          precision: str = "fp32") -> dict[str, float | None]:
-    """Accuracy, and loss in nats as `validation`; None without a dataset."""
-    if dataset is None:
-        return {"accuracy": None, "validation": None}
-    logits = predict_logits(model, dataset, precision=precision)   # (N, K)
-    labels = torch.tensor(dataset.labels)
-    return {"accuracy": (logits.argmax(1) == labels).float().mean().item(),
-            "validation": F.cross_entropy(logits, labels).item()}
 
 
 def confusion_matrix(labels: Sequence[int], said: Sequence[int], K: int

@@ -8,6 +8,7 @@
 
 import base64
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -779,6 +780,23 @@ def gpt2_model(size: str, path: str | Path) -> GPTModel:
 
 # ---- ch05: pretraining ----
 
+IGNORE = -100                  # a target with this id is not graded
+Batch = tuple[Tensor, Tensor]  # inputs and targets, (B, T) each
+
+
+def sum_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Total surprise, the sum of -ln p(target); IGNORE adds nothing.
+
+    logits (B, T, V), targets (B, T) -> scalar. Source: Shannon 1948, 6.
+    """
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(),
+                           ignore_index=IGNORE, reduction="sum")
+
+
+def count_targets(batches: Iterable[Batch]) -> int:
+    """How many targets of these batches are graded."""
+    return sum(int((targets != IGNORE).sum()) for _, targets in batches)
+
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """A context in which matrix products run in fp32 or bf16."""
@@ -831,6 +849,49 @@ def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
                              betas=betas, fused=fused)
+
+
+def accumulate_gradients(model: nn.Module, batches: list[Batch],
+                         precision: str = "fp32") -> tuple[float, int]:
+    """Add to .grad what one large batch would add; loss and targets.
+
+    The loss is the mean over all graded targets, in nats.
+    """
+    device = next(model.parameters()).device
+    loss, n_targets = 0.0, count_targets(batches)
+    for inputs, targets in batches:
+        with autocast(device, precision):
+            logits = model(inputs.to(device))
+        part = sum_nll(logits, targets.to(device)) / n_targets
+        part.backward()
+        loss += part.item()
+    return loss, n_targets
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer,
+          batches: Iterator[Batch], schedule: Schedule, accumulate: int = 1,
+          clip: float = 1.0, precision: str = "fp32", start: int = 0,
+          backward: Callable = accumulate_gradients) -> Iterator[dict]:
+    """Train; yield a record per step: step, train (the loss), lr, ...
+
+    grad_norm: before clipping; FloatingPointError if it is not finite.
+    """
+    step = start
+    while step < schedule.steps:
+        model.train()
+        lr = schedule(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        loss, n_targets = backward(
+            model, list(itertools.islice(batches, accumulate)), precision)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
+        if not math.isfinite(loss + norm):
+            raise FloatingPointError(f"step {step}: loss {loss}, norm {norm}")
+        optimizer.step()
+        step += 1
+        yield {"step": step, "train": loss, "lr": lr, "grad_norm": norm,
+               "n_targets": n_targets}
 
 
 def matmul_speed(device: torch.device, dtype: torch.dtype,
@@ -1127,6 +1188,17 @@ def check_training(dataset: TextDataset, model: Classifier,
                          f"of {', '.join(model.names)}")
 
 
+def judge(model: Classifier, dataset: TextDataset | None,
+          precision: str = "fp32") -> dict[str, float | None]:
+    """Accuracy, and loss in nats as `validation`; None without a dataset."""
+    if dataset is None:
+        return {"accuracy": None, "validation": None}
+    logits = predict_logits(model, dataset, precision=precision)   # (N, K)
+    labels = torch.tensor(dataset.labels)
+    return {"accuracy": (logits.argmax(1) == labels).float().mean().item(),
+            "validation": F.cross_entropy(logits, labels).item()}
+
+
 def fine_tune(model: Classifier, train_dataset: TextDataset,
               num_epochs: int = 3, validation: TextDataset | None = None,
               lr: float = 1e-3, batch_size: int = 32,
@@ -1147,46 +1219,30 @@ def fine_tune(model: Classifier, train_dataset: TextDataset,
                torch.tensor(class_weights, device=device))
     loader = make_loader(train_dataset, batch_size, seed)
     schedule = Schedule(num_epochs * len(loader), lr, warmup)
-    optimizer = make_optimizer(model, weight_decay)
-    history, losses, step, began = [], [], 0, time.perf_counter()
-    bar = tqdm(total=schedule.steps, unit="step",
-               disable=None if progress else True)
-    for _ in range(num_epochs):
-        for ids, lengths, labels in loader:
-            model.train()
-            for group in optimizer.param_groups:
-                group["lr"] = schedule(step)
-            optimizer.zero_grad()
-            with autocast(device, precision):
-                logits = model(ids.to(device), lengths.to(device))  # (B, K)
-            loss = F.cross_entropy(logits.float(), labels.to(device), weights)
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise FloatingPointError(f"step {step}: loss {losses[-1]}")
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
-            optimizer.step()
-            step += 1
-            bar.update()
-            if step % (every or len(loader)) == 0 or step == schedule.steps:
-                record = {"epoch": step / len(loader), "step": step,
-                          "train": sum(losses) / len(losses),
-                          "seconds": time.perf_counter() - began}
-                record |= judge(model, validation, precision)
-                history, losses = [*history, record], []
-    bar.close()
+
+    def backward(model: Classifier, batches: list, precision: str
+                 ) -> tuple[float, int]:
+        (ids, lengths, labels), = batches
+        with autocast(device, precision):
+            logits = model(ids.to(device), lengths.to(device))     # (B, K)
+        loss = F.cross_entropy(logits.float(), labels.to(device), weights)
+        loss.backward()
+        return loss.item(), len(labels)
+
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    steps = train(model, make_optimizer(model, weight_decay), batches,
+                  schedule, clip=clip, precision=precision, backward=backward)
+    history, losses, began = [], [], time.perf_counter()
+    for done in tqdm(steps, total=schedule.steps, unit="step",
+                     disable=None if progress else True):
+        step, losses = done["step"], [*losses, done["train"]]
+        if step % (every or len(loader)) == 0 or step == schedule.steps:
+            record = {"epoch": step / len(loader), "step": step,
+                      "train": sum(losses) / len(losses),
+                      "seconds": time.perf_counter() - began}
+            record |= judge(model, validation, precision)
+            history, losses = [*history, record], []
     return history
-
-
-def judge(model: Classifier, dataset: TextDataset | None,
-          precision: str = "fp32") -> dict[str, float | None]:
-    """Accuracy, and loss in nats as `validation`; None without a dataset."""
-    if dataset is None:
-        return {"accuracy": None, "validation": None}
-    logits = predict_logits(model, dataset, precision=precision)   # (N, K)
-    labels = torch.tensor(dataset.labels)
-    return {"accuracy": (logits.argmax(1) == labels).float().mean().item(),
-            "validation": F.cross_entropy(logits, labels).item()}
 
 
 def classify(model: Classifier, tokenizer: Tokenizer, text: str,
