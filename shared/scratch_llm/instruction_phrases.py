@@ -1,6 +1,7 @@
 """Tables of the question book: phrasings, verbs, opposites, reasons.
 
-`instructions` makes entries of them. A phrasing behind "*" is held out.
+`instructions` makes entries of them. A phrasing behind "*" is held out; one
+behind "+" is for finetuning, and stands in no page that the base reads.
 """
 
 # These are tables, not code: the formatter leaves them as they are.

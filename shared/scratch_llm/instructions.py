@@ -70,9 +70,9 @@ class Text:
     ends: bool = False
 
 
-PHRASES = {
+PHRASES = {  # each with its mark: "*" held out, "+" not for the base
     family: [
-        (line.removeprefix("* "), line.startswith("* "))
+        (line[2:], line[0]) if line[:2] in ("* ", "+ ") else (line, "")
         for line in text.strip().splitlines()
     ]
     for family, text in tables.PHRASINGS.items()
@@ -782,23 +782,32 @@ def home(text: str) -> str:
 
 
 def _phrase(
-    family: str, slots: dict, rng: random.Random, held_out: bool
+    family: str, slots: dict, rng: random.Random, held_out: bool, base: bool
 ) -> tuple[str, int]:
     phrases = PHRASES[family]
-    numbers = [i for i, (_, held) in enumerate(phrases) if held == held_out]
+    marks = ("*",) if held_out else ("",) if base else ("", "+")
+    numbers = [i for i, (_, mark) in enumerate(phrases) if mark in marks]
     number = rng.choice(numbers)
     return phrases[number][0].format_map(slots), number
 
 
 def ask(
-    family: str, text: Text, rng: random.Random, held_out: bool = False
+    family: str,
+    text: Text,
+    rng: random.Random,
+    held_out: bool = False,
+    base: bool = False,
 ) -> Entry | None:
-    """A question of a family about a text, None if it has none."""
+    """A question of a family about a text, None if it has none.
+
+    held_out: in a phrasing that no training part has. base: in one that the
+    pages of the base may have.
+    """
     asked = ASK[family](text, rng)
     if asked is None:
         return None
     slots, answer = asked
-    question, number = _phrase(family, slots, rng, held_out)
+    question, number = _phrase(family, slots, rng, held_out, base)
     return Entry(question, text.text, answer, family, number, held_out)
 
 
@@ -810,12 +819,12 @@ def write(
         text = write_text(rng, split)
         if home(text.text) != split:
             return None
-        return ask(family, text, rng, held_out)
+        return ask(family, text, rng, held_out, split == "base")
     made = MAKE[family](rng, split)
     if made is None or home(made[1]) != split:
         return None
     slots, text, answer = made
-    question, number = _phrase(family, slots, rng, held_out)
+    question, number = _phrase(family, slots, rng, held_out, split == "base")
     return Entry(question, text, answer, family, number, held_out)
 
 
@@ -958,7 +967,7 @@ def pages(n: int, seed: int = 0, wrap: str = "{}") -> Iterator[str]:
                 text = write_text(rng, "base")
                 if home(text.text) == "base":
                     asked = rng.sample(about, len(about))
-                    made = [ask(one, text, rng) for one in asked]
+                    made = [ask(one, text, rng, base=True) for one in asked]
                     some = [one for one in made if one][: rng.randint(3, 6)]
         else:
             families = rng.sample(small, rng.choice((1, 2, 3, 5)))
