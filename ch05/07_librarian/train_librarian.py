@@ -34,7 +34,7 @@ PLACES = ("out", "init_from")  # of one machine
 POOL = 2048  # documents that are sorted by length at a time
 NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("layers", int, 1, inf, 4, "blocks of the model"),
-    ("steps", int, 1, inf, 10_000, "optimizer steps"),
+    ("steps", int, 1, inf, 6500, "optimizer steps"),
     ("easy", float, 0, 1, 0.12, "share of the steps with easy moods first"),
     ("size", int, T, inf, 4096, "tokens in a batch, with padding"),
     ("accumulate", int, 1, inf, 2, "batches per step, each of one kind"),

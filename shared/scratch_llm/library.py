@@ -24,7 +24,7 @@ Document = list[tuple[str, float]]
 WORDS = ("sorry", "glad")
 ASKED = ("Is {0} glad or sorry? {1}.", "How is {0}? {1}.", "{0}: {1}.")
 WEIGHT = 8.0  # of a whole answer's loss, spread over its tokens
-SHARES = {"story": 0.3, "mood": 0.4, "page": 0.3}  # of the batches
+SHARES = {"story": 0.25, "mood": 0.35, "page": 0.4}  # of the batches
 FIRST_STORY = 9 * 2**32  # of a corpus that nothing else reads
 ANSWER = re.compile("( ?)<<(.*?)>>", re.DOTALL)
 
