@@ -264,7 +264,7 @@ In one word, how does {hero} feel at last?
 + Do you see how {hero} feels at the close? Write the word.
 + Give one word for how {hero} feels at the end.
 + I have lost the last page. How did {hero} feel?
-+ If you could ask {hero} at the end, "How do you feel?", what would the answer be?
++ Suppose we ask {hero} at the end: "How do you feel?" What is the answer?
 + With what feeling does {hero} leave the story?
 + The story is over now. How is {hero}?""",
     "first": """
@@ -850,7 +850,7 @@ Write the sentence again with the right spelling.
 + I made a mistake when I wrote this. Put it right for me.
 + Look at each letter. Then write the sentence with no mistake.
 + A child wrote this and spelt one word wrong. Write it correctly.
-+ One of these words is not spelt right. Give the sentence with that word mended.
++ One word is not spelt right. Give the sentence with that word mended.
 + If there were no mistake in it, how would the sentence look?
 + Can you find the mistake? Write the sentence so that it is right.
 + Let us see the sentence with all words spelt right.
