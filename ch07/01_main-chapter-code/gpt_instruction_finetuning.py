@@ -106,7 +106,7 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("max-new-tokens", int, 1, math.inf, None, "of an answer"),
     ("temperature", float, 0, math.inf, 0.0, "of --ask; 0: the likeliest"),
 ]
-RATES = {"all": 1.5e-3, "lora": 1.5e-3}
+RATES = {"all": 8e-4, "lora": 1.5e-3}
 USUAL_STEPS = 800  # of a file: as many epochs as that takes, but 2 to 20
 LARGE = 512  # channels; from there on rates are a thirtieth
 LOOKS = 8  # at the validation part, at least

@@ -181,15 +181,20 @@ def encode_prompt_of(tokenizer: Tokenizer, entry: Entry, system: str = ""
             *tokenizer.encode_ordinary("\n")]
 
 
-@torch.no_grad()
-def grow_vocabulary(model: GPTModel, n: int, seed: int = 0) -> None:
-    """Give a model n more tokens, in place: like the mean of the others.
+LIKE = {"<|system|>": "\n", "<|user|>": "\n", "<|assistant|>": ":",
+        "<|end|>": "\n"}  # what has done a similar job
 
-    The rows differ a little, so that the tokens can be told apart.
+
+@torch.no_grad()
+def grow_vocabulary(model: GPTModel, like: Sequence[int], seed: int = 0
+                    ) -> None:
+    """Give a model more tokens, in place: each starts like an old one.
+
+    like: the ids of those. The new rows differ a little from them.
     """
     def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
-        noise = torch.randn(n, table.shape[1], generator=generator)
-        rows = table.mean(0) + table.std() * noise.to(table)
+        noise = torch.randn(len(like), table.shape[1], generator=generator)
+        rows = table[list(like)] + 0.1 * table.std() * noise.to(table)
         return nn.Parameter(torch.cat([table, rows]))
 
     generator = torch.Generator().manual_seed(seed)
@@ -213,7 +218,9 @@ def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
     if V not in (tokenizer.n_vocab, larger.n_vocab):
         raise ValueError(f"the model has {V} tokens, the tokenizer "
                          f"{tokenizer.n_vocab}: they are not of one run")
-    grow_vocabulary(model, larger.n_vocab - V, seed)
+    if V < larger.n_vocab:
+        grow_vocabulary(model, [tokenizer.encode_ordinary(LIKE[name])[-1]
+                                for name in CHAT_TOKENS], seed)
     return larger
 
 
@@ -359,6 +366,8 @@ def to_chat(entries: Sequence[Entry], system: str = "") -> list[Message]:
     return messages
 
 
+HARD = ("after", "before", "first", "friend", "last", "mention", "names",
+        "odd", "order", "quote", "series", "who")  # families: two turns each
 SYSTEM_TEXTS = ("You answer questions about the town.", "Be brief.",
                 "You are the librarian of the town. Answer what is asked.",
                 "Answer with what stands in the text.")
@@ -369,7 +378,8 @@ def conversations(n: int, split: str = "train", seed: int = 0,
     """n chats about the town: questions about one text, or exercises.
 
     most: how many questions at most. The families come up about equally
-    often; no phrasing is held out. split: as for entries.
+    often, those of HARD twice; no phrasing is held out. split: as for
+    entries.
     """
     rng = random.Random(f"{split} chats {seed}")
     about, small = list(instructions.ASK), list(instructions.MAKE)
@@ -389,7 +399,7 @@ def conversations(n: int, split: str = "train", seed: int = 0,
                      for f in order for _ in range(8))
             some = [*itertools.islice(filter(None, tries), (size + 1) // 2)]
         for entry in some:
-            count[entry.family] += 1
+            count[entry.family] += 0.5 if entry.family in HARD else 1
         if some:
             system = rng.choice(SYSTEM_TEXTS) if rng.random() < 0.25 else ""
             made.append(to_chat(some, system))
