@@ -496,10 +496,9 @@ def judge_base(run: Run, args: argparse.Namespace) -> None:
     test = test[:: math.ceil(len(test) / args.base_items)]
     if run.answered:
         said = answer_test(run, args, test)
-    else:
-        said = base_answers(
-            run.model, run.tokenizer, test, min(40, args.max_new_tokens)
-        )
+    else:  # as it was, without rows for the tokens of a chat
+        base, its = open_model(args, args.model)
+        said = base_answers(base, its, test, min(40, args.max_new_tokens))
     found = score(test, said)["all"]
     run.before = {
         "exact_match_base": found["exact_match"],

@@ -366,8 +366,9 @@ def to_chat(entries: Sequence[Entry], system: str = "") -> list[Message]:
     return messages
 
 
-HARD = ("after", "before", "first", "friend", "last", "mention", "names",
-        "odd", "order", "quote", "series", "who")  # families: two turns each
+TURNS = (dict.fromkeys("after before mention series who".split(), 4)
+         | dict.fromkeys("first last names odd order quote rename".split(), 2)
+         )  # families that a small model finds hard come up more often
 SYSTEM_TEXTS = ("You answer questions about the town.", "Be brief.",
                 "You are the librarian of the town. Answer what is asked.",
                 "Answer with what stands in the text.")
@@ -378,7 +379,7 @@ def conversations(n: int, split: str = "train", seed: int = 0,
     """n chats about the town: questions about one text, or exercises.
 
     most: how many questions at most. The families come up about equally
-    often, those of HARD twice; no phrasing is held out. split: as for
+    often, but for TURNS; no phrasing is held out. split: as for
     entries.
     """
     rng = random.Random(f"{split} chats {seed}")
@@ -399,7 +400,7 @@ def conversations(n: int, split: str = "train", seed: int = 0,
                      for f in order for _ in range(8))
             some = [*itertools.islice(filter(None, tries), (size + 1) // 2)]
         for entry in some:
-            count[entry.family] += 0.5 if entry.family in HARD else 1
+            count[entry.family] += 1 / TURNS.get(entry.family, 1)
         if some:
             system = rng.choice(SYSTEM_TEXTS) if rng.random() < 0.25 else ""
             made.append(to_chat(some, system))
