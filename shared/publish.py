@@ -115,7 +115,7 @@ Three kinds of documents, with their shares of the batches:
   between the two;
 - pages of the question book ({page:.0%}): a text, and questions with answers,
   of {n_base} families of `scratch_llm.instructions`. The other {n_unseen}
-  families ({unseen}), three phrasings of each family, and the layout in which
+  families ({unseen}), most phrasings of each, and the layout in which
   chapter 7 asks were kept from it.
 
 Train it again, in the root of the course:
@@ -134,10 +134,7 @@ again. `librarian.json` holds the run.
 """
 
 HISTORY = """
-These weights were made in two runs: the first, of {before:,}
-tokens, read windows that were cut out of one long stream, and its stories
-were poor; the second went on from it with one document a row, as the script
-does now from the start.
+These weights go on from another run, of {before:,} tokens.
 """
 
 

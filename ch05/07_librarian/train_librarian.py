@@ -1,6 +1,6 @@
 """Pretrain the librarian: a base model that has read more than stories.
 
-python train_librarian.py                  # about an hour on 2 cores
+python train_librarian.py                  # 47 minutes on 2 cores
 python train_librarian.py --steps 200 --samples 20 --out runs/try
 
 Writes model.safetensors (in fp16), tokenizer.tiktoken and metrics.json.

@@ -116,7 +116,7 @@ def other_word(feeling: str, rng: random.Random) -> str:
 
 @functools.cache
 def free_shapes(half: str = "notes") -> tuple[tuple[str, str], ...]:
-    """Shapes that people wrote one by one, and the friend's feeling in them.
+    """Shapes that were written one by one, and the friend's feeling in them.
 
     Each shape belongs to one half: "notes" are written from the one, and
     the "library", which a base model reads, from the other. The friend
