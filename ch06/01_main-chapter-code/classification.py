@@ -212,7 +212,7 @@ class Classifier(nn.Module):
     """A GPT with a head of K classes: ids (B, T), lengths (B,) -> (B, K)."""
 
     def __init__(self, gpt: GPTModel, names: Sequence[str] = NAMES,
-                 pool: str = "mean"):
+                 pool: str = "last"):
         super().__init__()
         if len(set(names)) < 2:
             raise ValueError(f"classes {list(names)}: at least two are needed")
@@ -567,7 +567,7 @@ class ClassTask:
                            self.model.cfg["context_length"], self.names,
                            self.prefix)
 
-    def classifier(self, pool: str = "mean", seed: int = 0) -> Classifier:
+    def classifier(self, pool: str = "last", seed: int = 0) -> Classifier:
         """A copy of the base with a fresh head."""
         gpt = GPTModel(self.model.cfg).to(next(self.model.parameters()).device)
         gpt.load_state_dict(self.model.state_dict())

@@ -87,7 +87,7 @@ CHOICES = {  # name: choices, default, what it is
         "all",
         "what is trained besides the head",
     ),
-    "pooling": (("mean", "last", "first"), "mean", "which states are read"),
+    "pooling": (("last", "mean", "first"), "last", "which states are read"),
     "padding": (("longest", "context"), "longest", "how far batches reach"),
     "class-weights": (("none", "balanced"), "none", "balanced: rare count"),
     "init": (("pretrained", "random"), "pretrained", "how the GPT starts"),

@@ -34,7 +34,7 @@ from previous_chapters import (
 from scratch_llm.notes import NAMES, Note, notes
 from torch import Tensor
 
-BASE = {"train": "all", "pool": "mean", "both_ways": False, "tokens": 256,
+BASE = {"train": "all", "pool": "last", "both_ways": False, "tokens": 256,
         "start": "librarian", "frozen": (), "items": 1.0, "positive": 1.0,
         "weighted": False, "lr": 5e-4, "batch_size": 32, "epochs": 1,
         "rank": 16, "alpha": 256.0, "where": LORA_LAYERS}
@@ -42,7 +42,7 @@ ATTENTION = ("att.qkv", "att.out_proj")
 VARIATIONS = {
     "base": {},
     "pool-first": {"pool": "first"},
-    "pool-last": {"pool": "last"},
+    "pool-mean": {"pool": "mean"},
     "pool-pad": {"pool": "pad"},
     "head": {"train": "head"},
     "block": {"train": "block"},
@@ -124,7 +124,7 @@ class Variant(Classifier):
     whatever stands there.
     """
 
-    def __init__(self, gpt: GPTModel, pool: str = "mean",
+    def __init__(self, gpt: GPTModel, pool: str = "last",
                  both_ways: bool = False, width: int = 0):
         super().__init__(gpt, NAMES, "last" if pool == "pad" else pool)
         self.both_ways, self.width = both_ways, width

@@ -344,7 +344,7 @@ def new_parser() -> ShortParser:
         "--layers", choices=RATES, default="all", help="what is trained"
     )
     g.add_argument(
-        "--pooling", choices=("mean", "last", "first"), default="mean"
+        "--pooling", choices=("last", "mean", "first"), default="last"
     )
     p.add_numbers(NUMBERS)
     return p

@@ -1252,7 +1252,7 @@ class Classifier(nn.Module):
     """A GPT with a head of K classes: ids (B, T), lengths (B,) -> (B, K)."""
 
     def __init__(self, gpt: GPTModel, names: Sequence[str] = NAMES,
-                 pool: str = "mean"):
+                 pool: str = "last"):
         super().__init__()
         if len(set(names)) < 2:
             raise ValueError(f"classes {list(names)}: at least two are needed")
