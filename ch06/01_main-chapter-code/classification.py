@@ -488,6 +488,20 @@ def lora_parameters(cfg: dict, rank: int, where: Sequence[str] = LORA_LAYERS
     return cfg["n_layers"] * rank * sum(sizes[path] for path in where)
 
 
+@torch.no_grad()
+def interpolate(model: Classifier, base: GPTModel, share: float
+                ) -> Classifier:
+    """Move the GPT of a classifier towards its base, in place.
+
+    share 1: it stays where it is; 0: it is the base again. The head stays.
+    Source: Wortsman et al. 2022, equation 1.
+    """
+    for p, before in zip(model.gpt.parameters(), base.parameters(),
+                         strict=True):
+        p.copy_(share * p + (1 - share) * before)
+    return model
+
+
 def save_classifier(folder: str | Path, model: Classifier,
                     tokenizer: Tokenizer, prefix: str = " ") -> None:
     """All that from_pretrained needs, into a folder; LoRA is merged before.

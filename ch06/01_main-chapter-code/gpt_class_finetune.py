@@ -103,6 +103,7 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("warmup", int, 0, math.inf, 50, "steps until the highest rate"),
     ("weight-decay", float, 0, math.inf, 0.01, "of matrices"),
     ("clip", float, 1e-9, math.inf, 1.0, "longest gradient"),
+    ("keep", float, 0, 1, None, "share of the base's weights (notes: 0.3)"),
     ("rank", int, 1, math.inf, 16, "of LoRA"),
     ("alpha", float, 1e-9, math.inf, 256.0, "of LoRA"),
     ("max-minutes", float, 0.001, math.inf, 3.7, "fewer steps if need be"),
@@ -189,6 +190,7 @@ class Run:
     history: list[dict] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     best: dict | None = None  # the record of the epoch that is kept
+    start: dict[str, torch.Tensor] = field(default_factory=dict)  # the GPT's
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     seconds: float = 0.0  # spent on training
     counted: dict = field(default_factory=dict)  # what counting words gets
@@ -252,6 +254,9 @@ def prepare(args: argparse.Namespace) -> Run:
     if args.lr is None:
         small = gpt.cfg["emb_dim"] < LARGE
         args.lr = RATES[args.layers] * (1 if small else 0.05)
+    if args.keep is None:
+        whole = args.layers in ("all", "lora") and args.init == "pretrained"
+        args.keep = 0.3 if whole and args.data == "notes" else 0.0
     if args.epochs is None:
         per_epoch = math.ceil(len(splits.train) / args.batch_size)
         enough = math.ceil(USUAL_STEPS / per_epoch)
@@ -269,7 +274,14 @@ def prepare(args: argparse.Namespace) -> Run:
         if isinstance(part, Part)
     }
     precision = pick_precision(device, args.precision)
-    return Run(model.to(device), tokenizer, prefix, splits, data, precision)
+    run = Run(model.to(device), tokenizer, prefix, splits, data, precision)
+    if args.keep:
+        run.start = {
+            name: p.detach().clone()
+            for name, p in model.gpt.named_parameters()
+            if p.requires_grad
+        }
+    return run
 
 
 # ---- Training ------------------------------------------------------------
@@ -392,12 +404,29 @@ def save(run: Run, folder: Path) -> None:
 # ---- Finishing -----------------------------------------------------------
 
 
+@torch.no_grad()
+def keep_base(run: Run, args: argparse.Namespace, folder: Path) -> None:
+    """Go back to the base by a share of the way: see 6.18.
+
+    Of LoRA the product of the detours is what shrinks.
+    """
+    if not args.keep:
+        return
+    for name, p in run.model.gpt.named_parameters():
+        if name.endswith(".B"):
+            p.mul_(1 - args.keep)
+        elif p.requires_grad and not name.endswith(".A"):
+            p.lerp_(run.start[name], args.keep)
+    save(run, folder)
+
+
 def finish(
     run: Run, args: argparse.Namespace, folder: Path, stopped: str
 ) -> int:
     """Judge the best weights, write all that a run leaves; the exit code."""
     if run.weights:
         run.model.load_state_dict(run.weights, strict=False)
+        keep_base(run, args, folder)
     elif stopped in ("", "interrupted"):
         save(run, folder)
     metrics = run_metrics(run, args, stopped)

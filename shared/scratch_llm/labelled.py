@@ -567,13 +567,13 @@ def load_splits(
     """notes, sms, imdb, or a file of texts and labels, ready to learn.
 
     items, test_items: how many at most to train on and to test on (notes are
-    made to measure, 120,000 by default). hard: a file with a second test; the
+    made to measure, 150,000 by default). hard: a file with a second test; the
     notes have one written by hand. Other data is split 7 : 1 : 2 unless its
     publisher has. folder, download: where public data sets lie, and whether
     to fetch what is not there.
     """
     if data == "notes":
-        splits = note_splits(items or 120_000, test_items, seed)
+        splits = note_splits(items or 150_000, test_items, seed)
     else:
         path = public_file(data, folder, download) if data in PUBLIC else data
         found = read_words(path, text_column, label_column)
