@@ -89,7 +89,7 @@ def test_families_are_balanced_and_entries_unique(split):
 
 def test_splits_share_no_input():
     inputs = {
-        split: {normalise(entry.input) for entry in made}
+        split: {(entry.family, normalise(entry.input)) for entry in made}
         for split, made in MADE.items()
     }
     for one in SPLITS:
@@ -231,11 +231,10 @@ def test_yes_or_no_is_right_and_even():
     answers = Counter()
     for entry in of("mention"):
         here = {*words(entry.input)}
-        asked = re.split(r"Say yes|Answer yes", entry.instruction)[0]
         known = {*PEOPLE, *DAYS}
         for kind in ("place", "thing", "animal", "role"):
             known.update(WORDS[kind].split())
-        asked = [word for word in words(asked) if word in known]
+        asked = [w for w in words(entry.instruction) if w in known]
         assert len(asked) == 1, entry
         assert entry.output == ("Yes." if asked[0] in here else "No."), entry
         answers[entry.output] += 1
