@@ -48,7 +48,7 @@ def reader() -> app.Reader:
     side it stands.
     """
     gpt, tokenizer = from_pretrained("storyteller", "cpu")
-    model = Classifier(gpt)
+    model = Classifier(gpt, pool="mean")
     with torch.no_grad():
         gpt.pos_emb.weight.zero_()
         for block in gpt.trf_blocks:

@@ -34,14 +34,15 @@ from tqdm import tqdm
 NAME = "rephrase.py"
 HOPELESS = 3  # so many failures of the server in a row, and we stop
 COMMANDS = frozenset(
-    """add answer arrange calculate categorize change choose classify combine
-    compare complete compose compute convert copy correct count create
-    deny describe design discuss divide edit estimate evaluate explain fill
-    find finish fix form generate give identify join list make mark mention
-    move name negate offer outline pick place predict print propose provide
-    put quote rank rearrange remove repeat replace rephrase reverse rewrite
-    say select shorten show solve sort spell split state suggest summarize
-    summarise tell translate turn underline use write""".split()
+    """add answer arrange ask bring calculate categorize change choose
+    classify combine compare complete compose compute convert copy correct
+    count create deny describe design discuss divide edit estimate evaluate
+    explain fill find finish fix form generate give identify join let list
+    make mark mend mention move name negate offer order outline pick place
+    predict print propose provide put quote rank read rearrange remove
+    repeat rephrase replace reverse rewrite say see select shorten show
+    solve sort spell split state suggest summarise summarize tell translate
+    turn underline use write""".split()
 )
 ASKING = frozenset(
     """who whom whose what which when where why how is are was were do does

@@ -76,7 +76,8 @@ class Echo(nn.Module):
             time.sleep(0.2)
         logits = torch.full((1, 1, self.cfg["vocab_size"]), -100.0)
         logits[0, 0, self.rival] = math.log(0.2)
-        logits[0, 0, words[cache.length - last]] = math.log(0.8)
+        place = min(cache.length - last, len(words) - 1)
+        logits[0, 0, words[place]] = math.log(0.8)
         return logits
 
 

@@ -31,7 +31,7 @@ class SplitLinear(nn.Linear):
         C = self.in_features
         if x.numel() != C:
             return super().forward(x)
-        n = self.parts
+        n = parts(self.out_features)
         row = x.reshape(1, 1, C).expand(n, 1, C)
         cut = self.weight.view(n, -1, C).mT  # (n, C, out / n)
         if self.bias is None:
@@ -60,7 +60,6 @@ def all_cores(model: nn.Module) -> Iterator[None]:
     layers = [layer for layer in model.modules() if gains(layer)]
     with COUNTING:
         for layer in layers:
-            layer.parts = parts(layer.out_features)
             layer.contexts = getattr(layer, "contexts", 0) + 1
             layer.__class__ = SplitLinear
     try:
