@@ -457,13 +457,13 @@ def test_a_client_that_goes_hurts_nobody(new_echo, stream):
 
 
 def test_whoever_goes_while_it_waits_costs_no_token(new_echo):
-    echo = new_echo(seconds=0.02)
+    echo = new_echo(seconds=0.05)
     with serving({"echo": echo}, parallel=1) as server:
         first = events(connect(server), question(LONG, stream=True))
         next(first)
         waits = connect(server)
         waits.request("POST", serve.CHAT_PATH, json.dumps(question(LONG)))
-        time.sleep(0.05)
+        time.sleep(0.2)
         waits.close()
         assert joined(first) == LONG.strip()
         wait_for(lambda: len(server.said) == 2)
