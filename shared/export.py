@@ -15,7 +15,9 @@ also from its own chapter's main notebook; and from other bonuses if `#| needs
 ch05/02_alternative-weight-loading` says so, in a notebook's first code cell or
 as a comment line of a script. Among main notebooks each name has one owner,
 and who redefines it says `#| export replaces=NAME`. Two bonuses may use one
-name for two things.
+name for two things. Chapter 1 has no chapter before it. It shows what the
+reader will build, so its leaf is called `later_chapters`, and `#| needs
+ch05/01_main-chapter-code` says where to look ahead.
 
 From each exercise-solutions.ipynb comes exercises.ipynb, without what lies
 between `### BEGIN SOLUTION` and `### END SOLUTION`.
@@ -52,6 +54,7 @@ except ImportError as error:
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "01_main-chapter-code"
 LEAF = "previous_chapters"
+AHEAD = "later_chapters"  # what the leaf is called in chapter 1
 MARK = "# GENERATED from"
 HOW = "# Do not edit. Change the notebook and run: python shared/export.py"
 MAIN_GUARD = '\n\nif __name__ == "__main__":\n    raise SystemExit(main())'
@@ -124,8 +127,8 @@ def read_cells(path: Path, root: Path) -> list[Cell]:
     return cells
 
 
-def imported_names(codes: Iterable[str]) -> set[str]:
-    """What code, in any of its scopes, takes from previous_chapters.
+def imported_names(codes: Iterable[str], leaf: str) -> set[str]:
+    """What code, in any of its scopes, takes from the leaf.
 
     Lines with magics are passed over, and so are cells that are no Python.
     """
@@ -135,11 +138,11 @@ def imported_names(codes: Iterable[str]) -> set[str]:
             tree = ast.parse(re.sub(r"(?m)^(\s*)[%!?].*", r"\1pass", code))
             nodes += ast.walk(tree)
     for node in nodes:
-        if isinstance(node, ast.ImportFrom) and node.module == LEAF:
+        if isinstance(node, ast.ImportFrom) and node.module == leaf:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            found = [alias for alias in node.names if alias.name == LEAF]
-            aliases |= {alias.asname or LEAF for alias in found}
+            found = [alias for alias in node.names if alias.name == leaf]
+            aliases |= {alias.asname or leaf for alias in found}
     for node in nodes:
         if isinstance(node, ast.Attribute) and not node.attr.startswith("__"):
             if getattr(node.value, "id", None) in aliases:
@@ -186,6 +189,10 @@ class Folder:
     @property
     def chapter(self) -> str:
         return self.name.split("/")[0]
+
+    @property
+    def leaf(self) -> str:
+        return AHEAD if self.chapter == "ch01" else LEAF
 
 
 def bound_names(node: ast.stmt) -> list[str]:
@@ -247,7 +254,9 @@ class Course:
         code, folder = path.read_text("utf-8"), self.folder(home_of(path))
         needs = re.findall(r"(?m)^#\| needs (\S+?)/?$", code)
         folder.needs |= dict.fromkeys(needs, where)
-        folder.wants |= dict.fromkeys(imported_names([code]), where)
+        folder.wants |= dict.fromkeys(
+            imported_names([code], folder.leaf), where
+        )
 
     def read_notebook(self, path: Path) -> None:
         folder = self.folder(path.parent)
@@ -261,7 +270,7 @@ class Course:
                 self.fault(cell.where, "move its #| lines to the top")
             for line in cell.directives:
                 self.obey(line, cell, folder)
-        names = imported_names(cell.code for cell in cells)
+        names = imported_names((cell.code for cell in cells), folder.leaf)
         folder.wants |= dict.fromkeys(names, where)
 
     def obey(self, line: str, cell: Cell, folder: Folder) -> None:
@@ -271,7 +280,11 @@ class Course:
         notebook = cell.where.rsplit(", cell ")[0]
         if word == "needs" and rest:
             folder.needs[rest.rstrip("/")] = cell.where
-        elif word == "default_exp" and rest.isidentifier() and rest != LEAF:
+        elif (
+            word == "default_exp"
+            and rest.isidentifier()
+            and rest != folder.leaf
+        ):
             file = self.root / folder.name / f"{rest}.py"
             if folder.module:
                 text = f"{folder.notebook} exports already, and a folder has"
@@ -348,7 +361,11 @@ class Course:
 
         A bonus stands on its chapter's main notebook, unless that needs it.
         """
-        mains = [f for f in self.folders.values() if f.name.endswith(MAIN)]
+        mains = [
+            f
+            for f in self.folders.values()
+            if f.name.endswith(MAIN) and f.module
+        ]
         return [
             main
             for main in sorted(mains, key=lambda f: f.name)
@@ -418,7 +435,7 @@ class Course:
                 waiting += rivals or [offers[name]]
             else:
                 homes = [p.home.name for p in ranked if name in p.names]
-                text = f"{LEAF} has no {name}: correct the import"
+                text = f"{folder.leaf} has no {name}: correct the import"
                 text += f", or write '#| needs {homes[0]}'" if homes else ""
                 self.fault(where, text)
         near = [p for p in ranked if p.home in self.sources(folder)]
@@ -461,7 +478,7 @@ class Course:
 
     def draft(self, file: str, pieces: list[Piece], folder: Folder) -> str:
         """A file's text, before ruff sorts its imports."""
-        is_leaf = file.endswith(f"{LEAF}.py")
+        is_leaf = file.endswith((f"{LEAF}.py", f"{AHEAD}.py"))
         homes = dict.fromkeys([p.home for p in pieces]) or [folder]
         notebooks = "\n#            and ".join(f.notebook for f in homes)
         lines = [f"{MARK} {notebooks}", HOW]
@@ -496,7 +513,7 @@ class Course:
         ranked = [piece for folder in order for piece in folder.pieces]
         for folder in order:
             if found := self.leaf(folder, ranked):
-                contents[f"{folder.name}/{LEAF}.py"] = found
+                contents[f"{folder.name}/{folder.leaf}.py"] = found
         texts, undefined = ruff(
             [
                 self.draft(file, pieces, self.folders[file.rpartition("/")[0]])

@@ -293,6 +293,32 @@ def test_a_bonus_replaces_for_those_who_need_it_only(bonuses):
     assert "return 3 * x" in made and "return x + x" not in made
 
 
+# ---- Chapter 1 looks ahead -----------------------------------------------
+
+
+def test_chapter_1_looks_ahead_and_nothing_stands_on_it(course):
+    ch01 = "ch01/01_main-chapter-code/ch01.ipynb"
+    save(
+        course / ch01,
+        "#| needs ch03/01_main-chapter-code\nfrom later_chapters import Head",
+    )
+    script = course / "ch01/02_page/tests.py"
+    script.parent.mkdir()
+    script.write_text(
+        "#| needs ch02/01_main-chapter-code\nfrom later_chapters import twice"
+    )
+    before = export.build(course)[0]
+    assert write(course) == write(course, "--check") == 0
+    assert "class Head" in text(course, ch01, "later_chapters.py")
+    assert "return 2*x" in script.with_name("later_chapters.py").read_text()
+    assert not any(p.name == LEAF for p in course.glob("ch01/*/*.py"))
+    (course / ch01).unlink()
+    without = export.build(course)[0]
+    assert {p: t for p, t in before.items() if "ch01/01" not in str(p)} == (
+        without
+    )
+
+
 # ---- Names and faults ----------------------------------------------------
 
 UNDEFINED = [
