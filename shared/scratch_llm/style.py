@@ -42,14 +42,23 @@ MAP_ARROWS = (
     (61.5, 7.5, 0, 8),
     (78, 7.5, -6, 8),
 )
+FOLDERS = {  # where a part is built
+    "data": "ch02",
+    "attention": "ch03",
+    "gpt": "ch04",
+    "pretraining": "ch05",
+    "classification": "ch06",
+    "instructions": "ch07",
+}
 
 
 def draw_map(today: str) -> plt.Figure:
     """Draw the whole model and what trains it, with today's part coloured.
 
-    today: data, attention, gpt, pretraining, classification, instructions.
+    today: data, attention, gpt, pretraining, classification, instructions;
+    or course: then each box says in which chapter's folder it is built.
     """
-    if today not in {day for *_, days in MAP_BOXES for day in days.split()}:
+    if today not in FOLDERS and today != "course":
         raise ValueError(f"the map has no part called {today!r}")
     blue, grey = COLOURS["train"], COLOURS["masked"]
     figure, axes = plt.subplots(figsize=(6.4, 2.6))
@@ -84,9 +93,13 @@ def draw_map(today: str) -> plt.Figure:
                 mutation_aspect=0.9,
             )
         )
+        folder = FOLDERS.get(days.split()[0]) if today == "course" else None
+        if folder:
+            style = {"ha": "center", "va": "center_baseline", "fontsize": 8}
+            axes.text(x, y - 1.9, folder, color=blue, weight="bold", **style)
         axes.text(
             x,
-            y,
+            y + 1.7 if folder else y,
             label,
             ha="center",
             va="center_baseline",

@@ -13,7 +13,7 @@ from scratch_llm.exercises import EXERCISES, exercise, exercise_report
 from scratch_llm.files import atomic, read_text, write_text
 from scratch_llm.pictures import draw_attention
 from scratch_llm.runs import columns, hardware, new_folder
-from scratch_llm.style import COLOURS, draw_map
+from scratch_llm.style import COLOURS, MAP_BOXES, draw_map
 from scratch_llm.text import text_pieces, text_table, until
 
 few = settings(max_examples=50, deadline=None, derandomize=True)
@@ -60,6 +60,15 @@ def test_the_map_colours_today(today, n):
     blue = COLOURS["train"]
     boxes = figure.axes[0].patches
     assert sum(b.get_facecolor() == to_rgba(blue) for b in boxes) == n
+    close(figure)
+
+
+def test_the_map_of_the_course_names_a_folder_for_each_box():
+    figure = draw_map("course")
+    said = [text.get_text() for text in figure.axes[0].texts]
+    named = [text for text in said if text.startswith("ch0")]
+    assert sorted(set(named)) == [f"ch0{n}" for n in range(2, 8)]
+    assert len(named) == sum(bool(box[0]) for box in MAP_BOXES)
     close(figure)
 
 
