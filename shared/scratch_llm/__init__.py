@@ -5,6 +5,7 @@ corpora      the English that every Python carries; xz and gzip as rivals
 style        the colours with their fixed meaning, and the map of the course
 plots        figures and tables of losses that several lessons draw
 exercises    the helper behind every exercise
+machine      is this machine ready for the course? with advice
 cli          command lines whose errors are one line
 files        files that are written whole or not at all
 runs         run folders, and what is written into them

@@ -6,10 +6,10 @@ import ast
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from scratch_llm import machine
@@ -242,6 +242,5 @@ def test_help():
 
 def test_no_advice_names_a_file_that_is_not_there():
     for how, name, *_ in WANTING:
-        for word in ask(**how)[name].advice.replace(")", " ").split():
-            if word.endswith(".md") or word.startswith("requirements"):
-                assert (Path(machine.ROOT) / word.strip("(.,")).is_file()
+        for file in re.findall(r"[\w/]+\.(?:md|txt)", ask(**how)[name].advice):
+            assert (machine.ROOT / file).is_file()
