@@ -30,7 +30,7 @@ from scratch_llm.gpt2_vocabulary import GPT2_FILES, cached_path
 
 ROOT = Path(__file__).resolve().parents[2]  # of the course
 PIN = re.compile(
-    r"(?P<name>[\w.-]+)==(?P<version>[\w.]+)"
+    r"(?P<name>\w[\w.-]*)(?:==(?P<version>[\w.]+))?"
     r"(?: ; python_version (?P<sign><|>=) \"3\.(?P<minor>\d+)\")?"
 )
 WEIGHTS = ("storyteller.safetensors", "librarian.safetensors")
@@ -87,7 +87,7 @@ class Finding:
 
 
 def pins(path: Path, minor: int = sys.version_info.minor) -> dict[str, str]:
-    """The versions that a requirements file wants for Python 3.minor."""
+    """What a requirements file wants for Python 3.minor; "" is any version."""
     wanted = {}
     if not path.is_file():
         return wanted
@@ -96,7 +96,7 @@ def pins(path: Path, minor: int = sys.version_info.minor) -> dict[str, str]:
             limit = int(pin["minor"] or 0)
             below = pin["sign"] == "<"
             if (minor < limit) == below:
-                wanted[pin["name"]] = pin["version"]
+                wanted[pin["name"]] = pin["version"] or ""
     return wanted
 
 
@@ -287,7 +287,7 @@ def judge_packages(m: Machine) -> Finding:
     other = [
         f"{name} {m.installed[name]} instead of {version}"
         for name, version in m.wanted.items()
-        if m.installed[name] != version
+        if version and m.installed[name] != version
     ]
     if other:
         return Finding(
@@ -327,7 +327,7 @@ def judge_torch(m: Machine) -> Finding | None:
         "PyTorch",
         f"does not start: {m.torch_fault}",
         f"{advice}run pip install --force-reinstall "
-        f"torch=={m.wanted['torch']}.",
+        f"torch=={m.installed['torch']}.",
         stops=True,
     )
 
@@ -535,7 +535,13 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m scratch_llm.machine",
         description="Is this machine ready for the course?",
     ).parse_args(argv)
-    return int(any(one.stops for one in check_machine()))
+    try:
+        findings = check_machine()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read this has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return int(any(one.stops for one in findings))
 
 
 if __name__ == "__main__":
