@@ -150,7 +150,7 @@ def memory() -> tuple[float | None, float | None]:
         return None, None
     total, free = seen.total, seen.available
     with contextlib.suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text("utf-8"))
         total, free = min(total, limit), min(free, limit)
     return total / 1e9, free / 1e9
 

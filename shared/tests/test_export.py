@@ -305,12 +305,15 @@ def test_chapter_1_looks_ahead_and_nothing_stands_on_it(course):
     script = course / "ch01/02_page/tests.py"
     script.parent.mkdir()
     script.write_text(
-        "#| needs ch02/01_main-chapter-code\nfrom later_chapters import twice"
+        "#| needs ch02/01_main-chapter-code\nfrom later_chapters import twice",
+        encoding="utf-8",
     )
     before = export.build(course)[0]
     assert write(course) == write(course, "--check") == 0
     assert "class Head" in text(course, ch01, "later_chapters.py")
-    assert "return 2*x" in script.with_name("later_chapters.py").read_text()
+    assert "return 2*x" in script.with_name("later_chapters.py").read_text(
+        "utf-8"
+    )
     assert not any(p.name == LEAF for p in course.glob("ch01/*/*.py"))
     (course / ch01).unlink()
     without = export.build(course)[0]

@@ -138,7 +138,8 @@ def test_what_a_requirements_file_says(tmp_path):
     path.write_text(
         "# numpy==1.0\n-e .\n-r other.txt\ntorch==2.13.0\ntqdm\n"
         'numpy==2.2.6 ; python_version < "3.11"\n'
-        'numpy==2.4.6 ; python_version >= "3.11"\n'
+        'numpy==2.4.6 ; python_version >= "3.11"\n',
+        encoding="utf-8",
     )
     old = {"torch": "2.13.0", "tqdm": "", "numpy": "2.2.6"}
     assert machine.pins(path, 10) == old
