@@ -90,3 +90,25 @@ def test_every_wrong_answer_belongs_to_one_exercise():
             match[1] for match in TITLE.finditer(path.read_text("utf-8"))
         }
         assert answers == numbers.keys()
+
+
+SOLVED = re.compile(r"### BEGIN SOLUTION[^\n]*\n(.*?)### END SOLUTION", re.S)
+
+
+def sources(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda n: n.parts[-3])
+def test_the_learner_s_file_holds_no_solution(notebook):
+    """No whole solution, and no line of one that stands nowhere else."""
+    learner = "\n".join(sources(notebook.with_name("exercises.ipynb")))
+    solved = "\n".join(sources(notebook))
+    assert "SOLUTION" not in learner
+    rest = {line.strip() for line in SOLVED.sub("", solved).splitlines()}
+    for solution in SOLVED.findall(solved):
+        assert " ".join(solution.split()) not in " ".join(learner.split())
+        lines = {line.strip() for line in solution.splitlines()} - rest
+        told = [line for line in lines if len(line) > 12 and line in learner]
+        assert not told, f"exercises.ipynb tells {told}"
