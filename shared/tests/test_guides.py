@@ -108,6 +108,7 @@ NO_TERMS = {  # bold because they are stressed, or because they are headings
     "negative",
     "once",
     "positive",
+    "random weights",
     "three checks",
     "training",
     "where",
