@@ -121,14 +121,14 @@ def is_script(command: Command) -> bool:
     return name not in ("pytest", "venv") and not name.endswith("tests.py")
 
 
-SCRIPTS: dict[Path | str, list[Command]] = defaultdict(list)
+SCRIPTS: dict[Path, dict[str, list]] = defaultdict(lambda: defaultdict(list))
 for one in COMMANDS:
     if is_script(one):
-        name = script_of(one)[0]
-        if name.endswith(".py"):
-            SCRIPTS[(one.folder / name).resolve()].append(one)
-        else:
-            SCRIPTS[name].append(one)
+        name, words = script_of(one)
+        place, module = ROOT, not name.endswith(".py")
+        if not module:
+            place = (one.folder / name).resolve().parent
+        SCRIPTS[place][name if module else Path(name).name].append(words)
 
 
 # ---- What every line must hold -------------------------------------------
@@ -166,39 +166,33 @@ def test_every_line_is_of_a_known_kind_and_its_files_exist(page):
 
 
 READ = """
-import runpy, sys
-sys.path.insert(0, PLACE)
-start = runpy.run_module if MODULE else runpy.run_path
-main = start(NAME, run_name="read")["main"]
-for words in LINES:
-    sys.argv = [NAME, *words, "--help"]
-    try:
-        main(sys.argv[1:])
-    except SystemExit as left:
-        if not left.code:
-            continue
-        print("refused:", *words)
+import importlib, runpy, sys
+sys.path.insert(0, ".")
+for name, lines in SCRIPTS.items():
+    if name.endswith(".py"):
+        main = runpy.run_path(name, run_name="read")["main"]
+    else:
+        main = importlib.import_module(name).main
+    for words in lines:
+        sys.argv = [name, *words, "--help"]
+        try:
+            main(sys.argv[1:])
+            print("refused:", *sys.argv)
+        except SystemExit as left:
+            if left.code:
+                print("refused:", *sys.argv)
 """
 
 
 @pytest.mark.parametrize(
-    "script", SCRIPTS, ids=lambda s: getattr(s, "name", s)
+    "folder", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix()
 )
-def test_a_script_accepts_what_is_shown(script):
+def test_scripts_accept_what_is_shown(folder):
     """With --help behind it, every word is read and nothing is done."""
-    lines = [script_of(command)[1] for command in SCRIPTS[script]]
-    module = isinstance(script, str)
-    place = ROOT if module else script.parent
-    values = {
-        "PLACE": str(place),
-        "MODULE": module,
-        "NAME": str(script),
-        "LINES": lines,
-    }
-    code = "".join(f"{k} = {v!r}\n" for k, v in values.items()) + READ
+    scripts = {name: lines for name, lines in SCRIPTS[folder].items()}
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=place,
+        [sys.executable, "-c", f"SCRIPTS = {scripts}\n{READ}"],
+        cwd=folder,
         capture_output=True,
         encoding="utf-8",
         timeout=300,
