@@ -32,6 +32,7 @@ ELSEWHERE = {  # programs that the course does not bring
 }
 RUN = [
     ROOT / "README.md",
+    ROOT / "ch01" / "README.md",
     ROOT / "AGENTS.md",
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "shared" / "guides").glob("*.md")),
@@ -54,9 +55,11 @@ LESS = {  # what makes a command short, by script
     "scratch_llm.storyworld": "",
 }
 NOT_RUN = {  # a pattern of the line, and why the test only reads it
-    r"^(pip|jupyter|python -m venv)\b": "sets a machine up: .ci/run does it",
+    r"^(pip|jupyter|python3? -m venv)\b": "sets a machine up: .ci/run does it",
     r"^(python -m )?pytest\b|tests\.py\b": "runs the tests",
     r"^ruff\b": "runs in test_lint.py",
+    r"cuda\.get_device": "needs a GPU",
+    r"scratch_llm\.machine": "runs in test_machine.py",
     r"gpt2-small": "needs half a gigabyte from the internet",
     r"run_notebooks\.py": "writes into the course",
     r"export\.py$": "writes into the course",
@@ -81,21 +84,55 @@ class Command(NamedTuple):
         return f"{self.page.relative_to(ROOT).as_posix()}: {self.line}"[:110]
 
 
+def files_named(command: Command) -> list[Path]:
+    """What must be there before one can type it."""
+    words, folder = command.words, command.folder
+    if words[0] == "pip" and "-r" in words:
+        return [folder / words[words.index("-r") + 1]]
+    if words[0] in ("jupyter", "cd"):
+        return [folder / word for word in words[1:] if word != "lab"]
+    if words[0] == "pytest" or words[1:3] == ["-m", "pytest"]:
+        rest = words[1:] if words[0] == "pytest" else words[3:]
+        if "-m" in rest:
+            del rest[rest.index("-m") : rest.index("-m") + 2]
+        return [folder / word for word in rest if word[0] != "-"]
+    if words[0] == "python" and words[1].endswith(".py"):
+        return [folder / words[1]]
+    return []
+
+
 def commands() -> list[Command]:
-    """All of them; a chapter's README speaks from its own folder."""
+    """All of them, each in the folder in which it makes sense."""
     found = []
     for page in READMES:
-        text = page.read_text("utf-8")
-        for number, block in enumerate(blocks(text)):
-            folder = ROOT
-            if not page.is_relative_to(ROOT / "shared") and page not in RUN:
-                folder = page.parent
-            for line in block:
-                for part in re.split(r"\s+&&\s+", line.strip()):
-                    found.append(Command(page, number, folder, part))
-                    if part.startswith("cd "):
-                        folder = folder / part[3:]
+        for number, block in enumerate(blocks(page.read_text("utf-8"))):
+            lines = [
+                part
+                for line in block
+                for part in re.split(r"\s+&&\s+", line.strip())
+            ]
+            in_root = typed_in(ROOT, page, number, lines)
+            beside = typed_in(page.parent, page, number, lines)
+            there = [all_there(some) for some in (beside, in_root)]
+            found += in_root if there[1] > there[0] else beside
     return found
+
+
+def typed_in(
+    folder: Path, page: Path, number: int, lines: list[str]
+) -> list[Command]:
+    """A block's lines, if one begins in this folder."""
+    found = []
+    for line in lines:
+        found.append(Command(page, number, folder, line))
+        if line.startswith("cd "):
+            folder = folder / line[3:]
+    return found
+
+
+def all_there(some: list[Command]) -> bool:
+    """Whether all files exist that these lines name."""
+    return all(path.exists() for one in some for path in files_named(one))
 
 
 COMMANDS = commands()
@@ -134,28 +171,12 @@ for one in COMMANDS:
 # ---- What every line must hold -------------------------------------------
 
 
-def files_named(command: Command) -> list[Path]:
-    """What must be there before one can type it."""
-    words, folder = command.words, command.folder
-    if words[0] == "pip" and "-r" in words:
-        return [folder / words[words.index("-r") + 1]]
-    if words[0] in ("jupyter", "cd"):
-        return [folder / word for word in words[1:] if word != "lab"]
-    if words[0] == "pytest" or words[1:3] == ["-m", "pytest"]:
-        rest = words[1:] if words[0] == "pytest" else words[3:]
-        if "-m" in rest:
-            del rest[rest.index("-m") : rest.index("-m") + 2]
-        return [folder / word for word in rest if word[0] != "-"]
-    if words[0] == "python" and words[1].endswith(".py"):
-        return [folder / words[1]]
-    return []
-
-
 @pytest.mark.parametrize(
     "page", READMES, ids=lambda p: str(p.relative_to(ROOT))
 )
 def test_every_line_is_of_a_known_kind_and_its_files_exist(page):
-    known = {"cd", "jupyter", "pip", "pytest", "python", "source", "torchrun"}
+    known = {"cd", "jupyter", "pip", "pytest", "python", "python3"}
+    known |= {"source", "torchrun"}
     for command in COMMANDS:
         if command.page == page:
             assert command.words[0] in known | ELSEWHERE, command.line
