@@ -62,15 +62,18 @@ def metrics(folder: Path) -> dict:
 def of_training(output: str, folder: Path) -> Numbers:
     """Loss from the first to the last, tokens, speed, valid stories."""
     m = metrics(folder)
-    first, last = m["history"]["train"][0], m["val_loss"]
+    step, first = (m["history"][key][0] for key in ("step", "train"))
+    fresh, last = math.log(m["config"]["vocab_size"]), m["val_loss"]
+    speed = m["tokens_seen"] / m["seconds"]
     found = {
-        "loss of the first batch": f"{first:.2f} nats per token",
-        "ln V": f"{math.log(m['config']['vocab_size']):.2f}",
+        "ln V, where a model that knows nothing stands": f"{fresh:.2f}",
+        f"training loss at step {step}": f"{first:.2f} nats per token",
         "validation loss at the end": f"{last:.3f} nats per token, perplexity "
         f"{math.exp(last):.2f}",
-        "fall": f"{1 - last / first:.0%}",
+        "the loss has fallen from ln V by": f"{1 - last / fresh:.0%}",
+        "steps": f"{m['steps']:,}",
         "tokens": f"{m['tokens_seen']:,} in {m['seconds']:.0f} s, "
-        f"{m['tokens_seen'] / m['seconds']:,.0f} a second",
+        f"{speed:,.0f} a second",
     }
     if m.get("floor"):
         found["entropy floor"] = f"{m['floor']:.3f}"

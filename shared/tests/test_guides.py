@@ -307,7 +307,8 @@ def test_a_measured_number_is_read(tmp_path):
     (tmp_path / "metrics.json").write_text(
         json.dumps(
             {
-                "history": {"train": [7.5, 0.6]},
+                "history": {"step": [1, 2], "train": [4.7, 0.6]},
+                "steps": 2,
                 "val_loss": 0.6,
                 "floor": 0.5,
                 "config": {"vocab_size": 100},
@@ -320,7 +321,8 @@ def test_a_measured_number_is_read(tmp_path):
         "utf-8",
     )
     found = measure.of_training("", tmp_path)
-    assert found["fall"] == "92%" and found["valid stories"] == "90%"
+    assert found["the loss has fallen from ln V by"] == "87%"
+    assert found["valid stories"] == "90%"
     table = "hello\n\nmodel  parameters  tokens/s\na      2,000       17\n"
     assert measure.of_comparison(table, tmp_path) == {
         "a: parameters": "2,000",
