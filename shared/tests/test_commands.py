@@ -188,7 +188,7 @@ def test_every_line_is_of_a_known_kind_and_its_files_exist(page):
 
 
 READ = """
-import importlib, runpy, sys
+import contextlib, importlib, io, runpy, sys
 sys.path.insert(0, ".")
 for name, lines in SCRIPTS.items():
     if name.endswith(".py"):
@@ -196,22 +196,21 @@ for name, lines in SCRIPTS.items():
     else:
         main = importlib.import_module(name).main
     for words in lines:
-        sys.argv = [name, *words, "--help"]
+        sys.argv, told, code = [name, *words, "--help"], io.StringIO(), None
         try:
-            main(sys.argv[1:])
-            print("refused:", *sys.argv)
+            with contextlib.redirect_stdout(told):
+                main(sys.argv[1:])
         except SystemExit as left:
-            if left.code:
-                print("refused:", *sys.argv)
+            code = left.code or 0
+        options = [w.split("=")[0] for w in words if w.startswith("--")]
+        unknown = [w for w in options if w not in told.getvalue()]
+        if code != 0 or unknown:
+            print("refused:", *sys.argv, *unknown)
 """
 
 
-@pytest.mark.parametrize(
-    "folder", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix()
-)
-def test_scripts_accept_what_is_shown(folder):
-    """With --help behind it, every word is read and nothing is done."""
-    scripts = {name: lines for name, lines in SCRIPTS[folder].items()}
+def refused(folder: Path, scripts: dict[str, list]) -> list[str]:
+    """The lines that these scripts do not take, by their own parsers."""
     done = subprocess.run(
         [sys.executable, "-c", f"SCRIPTS = {scripts}\n{READ}"],
         cwd=folder,
@@ -219,9 +218,23 @@ def test_scripts_accept_what_is_shown(folder):
         encoding="utf-8",
         timeout=300,
     )
-    refused = [s for s in done.stdout.splitlines() if s.startswith("refused")]
     assert done.returncode == 0, done.stderr
-    assert not refused, f"{refused}\n{done.stderr}"
+    lines = done.stdout.splitlines()
+    return [line for line in lines if line.startswith("refused")]
+
+
+@pytest.mark.parametrize(
+    "folder", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_scripts_accept_what_is_shown(folder):
+    """With --help behind it, every word is read and nothing is done."""
+    assert refused(folder, dict(SCRIPTS[folder])) == []
+
+
+def test_a_line_that_a_script_does_not_take_is_noticed():
+    lines = [["--seed", "1"], ["--nope"], ["--seed", "x"], ["--config", "no"]]
+    told = refused(ROOT / "ch04/01_main-chapter-code", {"gpt.py": lines})
+    assert len(told) == 3 and not any("--seed 1" in line for line in told)
 
 
 # ---- What is really run --------------------------------------------------
