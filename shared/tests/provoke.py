@@ -140,7 +140,7 @@ def _(c: Chapters, tmp: Path, patch: object) -> str:
 def _(c: Chapters, tmp: Path, patch: object) -> str:
     told = io.StringIO()
     patch.setattr(sys, "argv", ["gpt_train.py"])
-    patch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    patch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8"))
     with contextlib.redirect_stderr(told):
         assert cli.run_script(lambda: torch.empty(10**15)) == 1
     return error_of(lambda: torch.empty(10**15)) + told.getvalue()
