@@ -50,7 +50,22 @@ CHECKPOINT = ("checkpoint", "encoder.json", "hparams.json",
               "model.ckpt.meta", "vocab.bpe")
 UCI = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"
 IMDB = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
-DATA = {"sms-spam": UCI, "imdb": IMDB}  # as they are published, still packed
+HUB = "https://huggingface.co/datasets"
+CORPORA = {  # to read as a stream, the files of each one after the other
+    "tinystories": (
+        f"{HUB}/roneneldan/TinyStories/resolve/main/"
+        "TinyStoriesV2-GPT4-train.txt",),
+    "openwebtext": tuple(
+        f"{HUB}/Skylion007/openwebtext/resolve/main/subsets/"
+        f"urlsf_subset{n:02d}.tar" for n in range(21)),
+    "c4": tuple(
+        f"{HUB}/allenai/c4/resolve/main/en/"
+        f"c4-train.{n:05d}-of-01024.json.gz" for n in range(1024)),
+}
+DATA = {  # as they are published, still packed; of a corpus the first file
+    "sms-spam": UCI, "imdb": IMDB,
+    **{name: urls[0] for name, urls in CORPORA.items()},
+}
 SHA256 = {  # as published; of what is not here the server states the length
     "gpt2-small-124M.safetensors":
         "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
@@ -159,9 +174,14 @@ def from_hub(url: str, output: str, _: object) -> None:
     stated = hub.get_hf_file_metadata(url, timeout=TIMEOUT[0]).etag or ""
     place = url.removeprefix(constants.ENDPOINT + "/")
     repo, revision, file = re.split("/resolve/([^/]+)/", place)
+    kind = "dataset" if repo.startswith("datasets/") else None
     with TemporaryDirectory(dir=Path(output).parent, prefix=".") as folder:
         new = hub.hf_hub_download(
-            repo, file, revision=revision, local_dir=folder
+            repo.removeprefix("datasets/"),
+            file,
+            revision=revision,
+            repo_type=kind,
+            local_dir=folder,
         )
         if len(stated) == 64 and pooch.file_hash(new) != stated:
             raise ValueError("sends other bytes than its own sha256 says")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import gzip
 import itertools
 import json
 import math
@@ -16,8 +17,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from contextlib import closing
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -1124,6 +1128,113 @@ def test_prepare_data_can_be_called_again_when_it_failed(
     )
     assert "not UTF-8" in capsys.readouterr().err
     assert prepare_data.main(options) == 0
+
+
+def held_in(folder: Path) -> list[bytes]:
+    return [
+        (folder / name).read_bytes()
+        for name in ("train.npy", "validation.npy", "tokenizer.tiktoken")
+    ]
+
+
+def jsonl(texts: list[str]) -> bytes:
+    return b"".join(json.dumps({"text": t}).encode() + b"\n" for t in texts)
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """A folder, and its address on a server of our own."""
+    for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "web"
+    folder.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    serve = partial(Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("how", ["text", "gz", "JSON lines", "packed lines"])
+def test_a_download_becomes_the_same_tokens(corpus, web, how):
+    """Nothing of it is stored but tokens."""
+    folder, url = web
+    plain = (corpus / "stories.txt").read_bytes()
+    lines = jsonl([s.text for s in storyworld.corpus(60)])
+    name, content = {
+        "text": ("a.txt", plain),
+        "gz": ("a.txt.gz", gzip.compress(plain)),
+        "JSON lines": ("a.jsonl", lines),
+        "packed lines": ("a.json.gz", gzip.compress(lines)),
+    }[how]
+    (folder / name).write_bytes(content)
+    out = folder.parent / "out"
+    options = ["--out", str(out), "--vocab-size", "400"]
+    assert prepare_data.main([f"{url}/{name}", *options]) == 0
+    assert held_in(out) == held_in(corpus / "tokens")
+    assert len(list(out.iterdir())) == 3
+
+
+def test_texts_are_read_once(corpus, tmp_path, monkeypatch):
+    """So a download is not asked for again, and a pipe will do."""
+    asked, texts = [], prepare_data.tokens.streams.texts
+
+    def counted(source):
+        asked.append(source)
+        return texts(source)
+
+    monkeypatch.setattr(prepare_data.tokens.streams, "texts", counted)
+    source, out = str(corpus / "stories.txt"), str(tmp_path / "out")
+    options = ["--learn-from", "0.002", "--out", out]
+    assert prepare_data.main([source, source, *options]) == 0
+    assert asked == [source] * 2
+
+
+def test_megabytes_are_enough_and_documents_stay_whole(
+    corpus, tmp_path, capsys
+):
+    out, source = tmp_path / "out", str(corpus / "stories.txt")
+    options = ["--megabytes", "0.004", "--out", str(out)]
+    assert prepare_data.main([source, *options]) == 0
+    tokenizer, seen = pc.load_encoding(out / "tokenizer.tiktoken"), []
+    for name in ("train.npy", "validation.npy"):
+        ids = tokens.open_tokens(out / name)
+        for a, b in itertools.pairwise(tokens.document_starts(ids)):
+            seen.append(tokenizer.decode(ids[a + 1 : b].tolist()))
+    texts = [s.text for s in storyworld.corpus(60)][: len(seen)]
+    assert sorted(seen) == sorted(texts)
+    assert 4000 <= sum(map(len, seen)) < 4000 + max(map(len, texts))
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("a.jsonl", b'{"text": "a"}\n{"no": 1}\n', "line 2 is not a JSON"),
+        ("a.jsonl", b"[1, 2]\n", "line 1 is not a JSON"),
+        ("a.jsonl", b'{"text": 5}', "line 1 is not a JSON"),
+        ("a.txt.gz", gzip.compress(b"much text" * 900)[:50], "is damaged"),
+        (None, b"", "answers 404"),
+    ],
+)
+def test_a_text_that_cannot_be_read_leaves_nothing(
+    web, name, content, said, capsys
+):
+    folder, url = web
+    if name:
+        (folder / name).write_bytes(content)
+    out = folder.parent / "out"
+    options = ["--out", str(out), "--tokenizer", "own"]
+    assert prepare_data.main([f"{url}/{name}", *options]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and said in lines[0]
+    assert not out.exists() or not any(out.iterdir())
 
 
 def test_ctrl_c_ends_a_script_in_one_line(capsys):

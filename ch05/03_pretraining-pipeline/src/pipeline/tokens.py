@@ -4,15 +4,20 @@ FILE.npy is NumPy's own format: a vector of unsigned numbers of 2 or 4 bytes.
 Each document starts with <|endoftext|>, and one more ends the file.
 """
 
+import codecs
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import previous_chapters as pc
 import torch
+from scratch_llm import streams
 from scratch_llm.files import atomic
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,31 +26,50 @@ PIECE = 2**22  # tokens that are looked through at a time
 SAFE = re.compile(r".*\S(?=[ \n])", re.DOTALL)  # up to where text may be cut
 
 
-def write_tokens(
-    path: Path, tokenizer: pc.Tokenizer, pieces: Iterable[str | None]
-) -> tuple[int, int]:
-    """A token file, whole or not at all; how many documents and tokens.
+class TokenFile:
+    """A token file that is being written: `write` takes its documents.
 
-    pieces: of documents, None at the end of each.
+    A context: afterwards the file is there, or not at all if anything failed.
     """
-    kind = "<u2" if tokenizer.n_vocab <= 2**16 else "<u4"
-    about = {"descr": kind, "fortran_order": False, "shape": (0,)}
-    eot, n_documents = [tokenizer.eot_token], 0
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, about)
-        header = file.tell()
-        file.write(np.array(eot, kind))
-        for piece in pieces:
-            n_documents += piece is None
-            ids = eot if piece is None else tokenizer.encode_ordinary(piece)
-            file.write(np.array(ids, kind))
-        n_tokens = (file.tell() - header) // np.dtype(kind).itemsize
-        file.seek(0)  # NumPy has left room for more digits
-        about["shape"] = (n_tokens,)
-        np.lib.format.write_array_header_1_0(file, about)
-        file.flush()
-        os.fsync(file.fileno())
-    return n_documents, n_tokens
+
+    def __init__(self, path: Path, tokenizer: pc.Tokenizer) -> None:
+        self.path, self.tokenizer = path, tokenizer
+        self.kind = "<u2" if tokenizer.n_vocab <= 2**16 else "<u4"
+        self.n_documents = self.n_tokens = 0
+
+    def __enter__(self) -> "TokenFile":
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic(self.path))
+            self.file = stack.enter_context(open(temporary, "wb"))
+            self.write_header()  # with room for more digits
+            self.write_ids([self.tokenizer.eot_token])
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self.file.seek(0)
+            self.write_header()
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        self.stack.__exit__(*error)
+
+    def write(self, piece: str | None) -> None:
+        """Add a piece of a document, or None at the end of one."""
+        if piece is None:
+            self.n_documents += 1
+            self.write_ids([self.tokenizer.eot_token])
+        else:
+            self.write_ids(self.tokenizer.encode_ordinary(piece))
+
+    def write_ids(self, ids: list[int]) -> None:
+        self.file.write(np.array(ids, self.kind))
+        self.n_tokens += len(ids)
+
+    def write_header(self) -> None:
+        about = {"descr": self.kind, "fortran_order": False}
+        about["shape"] = (self.n_tokens,)
+        np.lib.format.write_array_header_1_0(self.file, about)
 
 
 def open_tokens(path: Path) -> np.ndarray:
@@ -146,23 +170,53 @@ def validation_batches(
     return [stack(rows[i : i + batch_size]) for i in range(0, n, batch_size)]
 
 
-# ---- Text files, piece by piece ------------------------------------------
+# ---- Texts, piece by piece -----------------------------------------------
 
 
-def read_pieces(path: Path, size: int = 2**20) -> Iterator[str]:
+def all_documents(source: str | Path, mark: str) -> Iterator[str | None]:
+    """The documents of a source in pieces, None at the end of each.
+
+    source: a file of any size, packed or not, an address, or the name of a
+    corpus (see scratch_llm.streams). Of JSON lines, each "text" is one.
+    """
+    for name, file in streams.texts(source):
+        with streams.whole(name):
+            if name.endswith((".jsonl", ".json")):
+                for text in json_texts(file, name):
+                    yield from documents([text], mark)
+            else:
+                yield from documents(read_pieces(file, name), mark)
+
+
+def json_texts(file: BinaryIO, name: str) -> Iterator[str]:
+    """The "text" of each line, which is a JSON object, or ValueError."""
+    for number, line in enumerate(file, 1):
+        try:
+            text = json.loads(line)["text"] if line.strip() else ""
+        except (ValueError, KeyError, TypeError):
+            text = None
+        if not isinstance(text, str):
+            raise ValueError(
+                f'{name}, line {number} is not a JSON object with a "text": '
+                "give JSON lines, or plain text"
+            )
+        yield text
+
+
+def read_pieces(file: BinaryIO, name: str, size: int = 2**20) -> Iterator[str]:
     """A UTF-8 text in pieces; ValueError says what else it is."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            while piece := file.read(size):
-                if "\0" in piece:
-                    raise ValueError(
-                        f"{path} is binary (it holds zero bytes): give a "
-                        "text file"
-                    )
-                yield piece
+        while data := file.read(size):
+            if b"\0" in data:
+                raise ValueError(
+                    f"{name} is binary (it holds zero bytes): give a text file"
+                )
+            yield decoder.decode(data)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8"
+            f"{name} is not UTF-8 text ({error.reason}): save it as UTF-8"
         ) from None
 
 
