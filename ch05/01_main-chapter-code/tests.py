@@ -425,7 +425,7 @@ def test_broken_checkpoints_are_named(tmp_path):
     whole, foreign = tmp_path / "whole", tmp_path / "foreign"
     pt.save_model(whole, new_model())
     (tmp_path / "cut").write_bytes(whole.read_bytes()[:-50])
-    (tmp_path / "text").write_text("not weights at all")
+    (tmp_path / "text").write_text("not weights at all", encoding="utf-8")
     save_file({"w": torch.ones(2)}, foreign)
     for name, why in (
         ("cut", "not a whole"),
@@ -498,7 +498,7 @@ def test_the_tokenizer_file_is_in_tiktokens_format(tokenizer, tmp_path):
     assert back.encode_ordinary(text) == tokenizer.encode_ordinary(text)
     with pytest.raises(ValueError, match="not of one run"):
         pt.load_tokenizer(path, 7)
-    path.write_text("no tokenizer")
+    path.write_text("no tokenizer", encoding="utf-8")
     with pytest.raises(ValueError, match="not a tokenizer file"):
         pt.load_tokenizer(path, 7)
 
@@ -1348,6 +1348,7 @@ def test_the_readme_s_program_writes(tmp_path):
         text=True,
         capture_output=True,
         timeout=120,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     cfg, story = done.stdout.split("\n", 1)

@@ -64,8 +64,10 @@ def write_openai(
         shape_and_slices=[""] * len(arrays),
     )
     hparams = {theirs: cfg[ours] for theirs, ours in HPARAMS.items()}
-    (folder / "hparams.json").write_text(json.dumps(hparams))
-    (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt"\n')
+    (folder / "hparams.json").write_text(json.dumps(hparams), encoding="utf-8")
+    (folder / "checkpoint").write_text(
+        'model_checkpoint_path: "model.ckpt"\n', encoding="utf-8"
+    )
     return folder
 
 

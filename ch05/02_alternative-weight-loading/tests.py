@@ -544,7 +544,7 @@ def test_another_number_of_heads(hf, tmp_path):
     said = refusal(path, CFG | {"n_heads": 8})
     assert "expected {'n_heads': 8}, found {'n_heads': 4}" in said
     for text in ("{", "[]", "{}"):
-        (path / "hparams.json").write_text(text)
+        (path / "hparams.json").write_text(text, encoding="utf-8")
         assert "hparams.json" in refusal(path)
     (path / "hparams.json").unlink()
     weights.load_gpt2(CFG, path)

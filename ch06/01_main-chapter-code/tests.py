@@ -670,7 +670,9 @@ def test_a_second_test(said):
     m = metrics("run")
     assert m["items"]["hard"] == 12 and m["hard_test_accuracy"] is not None
     assert "=== hard: " in Path("run", "errors.txt").read_text("utf-8")
-    Path("hard.csv").write_text("text,label\nit rains,wonderful\n")
+    Path("hard.csv").write_text(
+        "text,label\nit rains,wonderful\n", encoding="utf-8"
+    )
     code, _, err = said(*FAST, "new", *how)
     assert code == 2 and "'wonderful' is none of bad, fair, good" in err
 
@@ -780,7 +782,7 @@ def test_one_clear_line_and_nothing_written(said, here, tokenizer, args, why):
         "odd.csv": "id,body,mood\n1,a,x\n2,b,y\n",
     }
     for name, text in tables.items():
-        Path(name).write_text(text)
+        Path(name).write_text(text, encoding="utf-8")
     whole = Path("base", "model.safetensors").read_bytes()
     for name, data in (("broken", whole[:-9]), ("other", whole)):
         Path(name).mkdir()

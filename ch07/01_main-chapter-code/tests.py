@@ -565,7 +565,7 @@ BAD_FILES = [
 @pytest.mark.parametrize("text, why", BAD_FILES)
 def test_a_bad_file_is_told_in_a_line(tmp_path, text, why):
     path = tmp_path / "my.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=why) as error:
         c7.load_entries(path)
     assert "\n" not in str(error.value) and "my.json" in str(error.value)
@@ -654,7 +654,9 @@ def test_somebody_else_s_data(said):
     h = m["history"]
     best = h["step"].index(m["best_step"])
     assert h["validation"][best] == min(h["validation"])
-    text = Path("run", "instruction-data-with-response.json").read_text()
+    text = Path("run", "instruction-data-with-response.json").read_text(
+        encoding="utf-8"
+    )
     rows = json.loads(text)
     right = [row["model_response"] == row["output"] for row in rows]
     assert len(rows) == 30 and sum(right) / 30 == m["exact_match"]

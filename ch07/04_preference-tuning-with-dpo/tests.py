@@ -131,7 +131,9 @@ GOOD = {"instruction": "Who?", "chosen": "Tom.", "rejected": "Why?"}
 
 def test_pairs_from_a_file(tmp_path):
     path = tmp_path / "pairs.json"
-    path.write_text(json.dumps([GOOD, {**GOOD, "input": "Tom is."}]))
+    path.write_text(
+        json.dumps([GOOD, {**GOOD, "input": "Tom is."}]), encoding="utf-8"
+    )
     one, two = pp.load_pairs(path)
     assert (one.input, two.input, one.rejected) == ("", "Tom is.", "Why?")
 

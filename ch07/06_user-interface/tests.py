@@ -379,7 +379,12 @@ def test_the_script_serves_until_it_is_stopped():
     script = [sys.executable, "app.py", "--model", "storyteller"]
     pipe = subprocess.PIPE
     child = subprocess.Popen(
-        script, cwd=HERE, stdout=pipe, stderr=pipe, text=True
+        script,
+        cwd=HERE,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        encoding="utf-8",
     )
     try:
         said = child.stdout.readline()

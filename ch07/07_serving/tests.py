@@ -636,6 +636,7 @@ def test_the_script_serves_until_it_is_stopped():
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
     )
     try:
         said = child.stdout.readline()

@@ -71,7 +71,8 @@ def test_docstrings_and_comments_in_the_order_of_the_source(tmp_path):
         '"""First."""\n\n# A comment of\n#   two lines.\nclass A:\n'
         '    """Second."""\n    x = 1  # Beside code.\n'
         "    # y = 2\n    async def f(self):\n"
-        '        """Third,\n\n           indented."""\n'
+        '        """Third,\n\n           indented."""\n',
+        encoding="utf-8",
     )
     assert english_in(path) == (
         "First.\n\nA comment of\n  two lines.\n\nSecond.\n\nThird,\n\n"
@@ -81,10 +82,16 @@ def test_docstrings_and_comments_in_the_order_of_the_source(tmp_path):
 
 def test_tests_broken_files_and_repetitions_are_left_out(library):
     (library / "test").mkdir()
-    (library / "test" / "deep.py").write_text('"""Tests."""\n')
-    (library / "broken.py").write_text('"""Broken."""\ndef (:\n')
+    (library / "test" / "deep.py").write_text(
+        '"""Tests."""\n', encoding="utf-8"
+    )
+    (library / "broken.py").write_text(
+        '"""Broken."""\ndef (:\n', encoding="utf-8"
+    )
     (library / "bytes.py").write_bytes(b'"""\xff not UTF-8."""\n')
-    (library / "twice.py").write_text('"""A topic of help()."""\n')
+    (library / "twice.py").write_text(
+        '"""A topic of help()."""\n', encoding="utf-8"
+    )
     assert python_english() == "A topic of help().\n\n   Some more.\n"
 
 

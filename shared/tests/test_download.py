@@ -380,6 +380,7 @@ def test_the_command_by_way_of_hugging_face_s_own_setting(server, tmp_path):
             text=True,
             timeout=60,
             env=os.environ | {"HF_HUB_OFFLINE": "0"} | home,
+            encoding="utf-8",
         )
 
     revision = download.GPT2["gpt2-medium"][2]

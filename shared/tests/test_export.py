@@ -145,9 +145,13 @@ def test_each_folder_of_scripts_has_its_leaf_and_a_package_has_none(course):
         "tests.py": "LAST",
     }.items():
         (unit / name).parent.mkdir(parents=True, exist_ok=True)
-        (unit / name).write_text(f"from previous_chapters import {wanted}")
+        (unit / name).write_text(
+            f"from previous_chapters import {wanted}", encoding="utf-8"
+        )
     assert write(course) == 0
-    leaves = {p.parent: p.read_text() for p in unit.rglob(LEAF)}
+    leaves = {
+        p.parent: p.read_text(encoding="utf-8") for p in unit.rglob(LEAF)
+    }
     assert leaves.keys() == {unit, unit / "src", unit / "scripts"}
     assert "class Head" in leaves[unit / "src"]
     assert "class Head" not in leaves[unit / "scripts"]
@@ -204,14 +208,15 @@ def test_two_bonuses_with_one_name_stay_apart(bonuses):
     script = bonuses / "ch04/03_y/y.py"
     script.parent.mkdir()
     script.write_text(
-        "#| needs ch03/03_gemma\nfrom previous_chapters import Gemma\n"
+        "#| needs ch03/03_gemma\nfrom previous_chapters import Gemma\n",
+        encoding="utf-8",
     )
     assert write(bonuses) == write(bonuses, "--check") == 0
     main = text(bonuses, CH04, LEAF)
     assert "scale = 1" in main and "scale = 2" not in main
     assert main.index("# ---- ch03: attention") < main.index("# ---- ch03: ll")
     for other in ("ch04/02_x", "ch04/03_y"):
-        made = (bonuses / other / LEAF).read_text()
+        made = (bonuses / other / LEAF).read_text(encoding="utf-8")
         assert "scale = 2" in made and "scale = 1" not in made
 
 
@@ -289,7 +294,7 @@ def test_a_bonus_replaces_for_those_who_need_it_only(bonuses):
     need(bonuses, "ch04/02_x/x.ipynb", "ch03/02_llama", names="twice")
     assert write(bonuses) == 0
     assert "return x + x" in text(bonuses, CH04, LEAF)
-    made = (bonuses / "ch04/02_x" / LEAF).read_text()
+    made = (bonuses / "ch04/02_x" / LEAF).read_text(encoding="utf-8")
     assert "return 3 * x" in made and "return x + x" not in made
 
 
@@ -427,10 +432,10 @@ def test_all_faults_are_reported_and_nothing_is_written(course, capsys):
 
 def test_a_hand_written_file_is_not_overwritten(course, capsys):
     path = (course / CH02).with_name("text_data.py")
-    path.write_text("x = 1\n")
+    path.write_text("x = 1\n", encoding="utf-8")
     assert write(course) == 1
     assert "text_data.py is written by hand" in capsys.readouterr().out
-    assert path.read_text() == "x = 1\n"
+    assert path.read_text(encoding="utf-8") == "x = 1\n"
 
 
 # ---- Drift ---------------------------------------------------------------

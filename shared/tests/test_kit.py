@@ -82,11 +82,12 @@ def test_the_map_knows_its_parts():
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "f"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         raise KeyboardInterrupt
-    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+    assert path.read_text(encoding="utf-8") == "old"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_text_is_the_same_bytes_everywhere(tmp_path):

@@ -180,6 +180,7 @@ def test_ruff_is_content(command):
         cwd=ROOT,
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -263,9 +263,13 @@ def course(tmp_path_factory):
     for chapter in ("ch02", "ch03"):
         folder = root / chapter / "01_main-chapter-code"
         folder.mkdir(parents=True)
-        (folder / "tests.py").write_text(TESTS)
-        (folder / "data.py").write_text("from previous_chapters import NAME")
-        (folder / "previous_chapters.py").write_text(f"NAME = '{chapter}'\n")
+        (folder / "tests.py").write_text(TESTS, encoding="utf-8")
+        (folder / "data.py").write_text(
+            "from previous_chapters import NAME", encoding="utf-8"
+        )
+        (folder / "previous_chapters.py").write_text(
+            f"NAME = '{chapter}'\n", encoding="utf-8"
+        )
     notebook = root / "ch02/01_main-chapter-code/ch02.ipynb"
     fail = code("raise ValueError('no')", "raises-exception")
     save(notebook, "print('took 3.2 s')", "print(1 < 2)", fail, "print(17)")
@@ -291,7 +295,9 @@ def test_whole_course_passes_and_times_are_recorded(course):
     """With two processes if pytest-xdist is installed."""
     done = run(course, "-m", "pytest", "--record-seconds")
     assert done.returncode == 0, done.stdout
-    seconds = json.loads((course / "shared/tests/seconds.json").read_text())
+    seconds = json.loads(
+        (course / "shared/tests/seconds.json").read_text(encoding="utf-8")
+    )
     assert set(seconds) == {
         "ch02/01_main-chapter-code/ch02.ipynb",
         "ch02/01_main-chapter-code/tests.py",
@@ -343,8 +349,8 @@ def exercise(number):
 
 @pytest.fixture
 def exercises(tmp_path):
-    (tmp_path / "helper.py").write_text(EXERCISE)
-    (tmp_path / "limit.txt").write_text("3")
+    (tmp_path / "helper.py").write_text(EXERCISE, encoding="utf-8")
+    (tmp_path / "limit.txt").write_text("3", encoding="utf-8")
     return save(
         tmp_path / "exercise-solutions.ipynb",
         "%matplotlib inline",

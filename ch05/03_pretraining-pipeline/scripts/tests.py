@@ -200,8 +200,8 @@ def test_one_clear_line_and_nothing_written(
 ):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
-    Path("text.txt").write_text("words")
-    Path("foreign.pth").write_text("words")
+    Path("text.txt").write_text("words", encoding="utf-8")
+    Path("foreign.pth").write_text("words", encoding="utf-8")
     torch.save([1, 2], "other.pth")
     with torch.no_grad():
         model.final_norm.scale[3] = math.nan

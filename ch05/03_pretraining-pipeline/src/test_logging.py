@@ -80,6 +80,7 @@ def child(code: str, folder: Path, **env: str) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         timeout=120,
+        encoding="utf-8",
     )
 
 
@@ -132,17 +133,19 @@ def test_a_killed_process_loses_no_row(tmp_path):
     log = loggers.open_loggers(tmp_path, ["csv"], CONFIG)
     for step in (1, 2, 3):
         log.record(record(step))
-        rows = (tmp_path / "metrics.csv").read_text().splitlines()
+        rows = (
+            (tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()
+        )
         assert rows[-1].startswith(f"{step},") and len(rows) == step + 1
     log.close()
 
 
 def test_a_foreign_csv_is_refused_and_left_as_it_is(tmp_path):
     path = tmp_path / "metrics.csv"
-    path.write_text("epoch,loss\n1,2.0\n")
+    path.write_text("epoch,loss\n1,2.0\n", encoding="utf-8")
     with pytest.raises(ValueError, match="other columns"):
         loggers.open_loggers(tmp_path, [], CONFIG, start=1)
-    assert path.read_text() == "epoch,loss\n1,2.0\n"
+    assert path.read_text(encoding="utf-8") == "epoch,loss\n1,2.0\n"
 
 
 def test_a_step_costs_next_to_nothing(tmp_path):
@@ -393,7 +396,8 @@ def test_a_broken_back_end_is_dropped_with_one_warning(tmp_path, capsys):
         for step in (1, 2, 3):
             log.record(record(step))
     assert capsys.readouterr().err.count("\n") == 1 and broken.closed == 1
-    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 4
+    rows = (tmp_path / "metrics.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 4
 
 
 BREAK = """
@@ -458,6 +462,7 @@ def test_a_run_of_the_pipeline_logs_the_same_everywhere(tmp_path):
         timeout=300,
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     run = tmp_path / "run"
@@ -474,7 +479,9 @@ def test_a_run_of_the_pipeline_logs_the_same_everywhere(tmp_path):
 
 def compare_logs(run: Path) -> None:
     """The training loss is the same in all three places."""
-    head, *rows = (run / "metrics.csv").read_text().splitlines()
+    head, *rows = (
+        (run / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    )
     rows = [
         dict(zip(head.split(","), row.split(","), strict=True)) for row in rows
     ]
@@ -628,7 +635,7 @@ def test_a_run_of_gpt_train_has_a_report_too(tmp_path):
 @pytest.mark.parametrize("csv", [None, "", "step,tokens\n"])
 def test_nothing_logged_is_one_line(tmp_path, capsys, csv):
     if csv is not None:
-        (tmp_path / "metrics.csv").write_text(csv)
+        (tmp_path / "metrics.csv").write_text(csv, encoding="utf-8")
     before = sorted(tmp_path.iterdir())
     assert report_main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
