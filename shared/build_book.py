@@ -29,11 +29,12 @@ BOOK = ROOT / "shared" / "book"
 MAIN = "01_main-chapter-code"
 LAST = ["exercises.ipynb", "exercise-solutions.ipynb"]
 PARTS = {  # what stands after the chapters, if it is there
-    "Guides": ["shared/guides/*.md"],
+    "Guides": ["shared/guides/**/*.md"],
     "Behind the course": [
         "shared/README.md",
         "shared/checkpoints/*.md",
         "CONTRIBUTING.md",
+        "AGENTS.md",
     ],
 }
 SHORT = {  # what the contents call these
@@ -43,6 +44,7 @@ SHORT = {  # what the contents call these
     "shared/README.md": "What the chapters share",
 }
 PACKAGES = "sphinx myst_nb sphinx_book_theme latex2mathml ziamath".split()
+PICTURES = {".png", ".svg", ".jpg", ".jpeg", ".gif", ".webp"}
 MOST = 200_000  # bytes of a file that gets a page
 
 CODE_OR_LINK = re.compile(
@@ -268,6 +270,11 @@ class Source:
         if not file.is_file() or not file.is_relative_to(self.root):
             return None
         goal = file.relative_to(self.root).as_posix()
+        if file.suffix in PICTURES:
+            copy = self.target / goal
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+            return target
         if goal not in self.pages:
             if file.stat().st_size > MOST or is_hidden(Path(goal)):
                 return None

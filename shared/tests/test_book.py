@@ -282,6 +282,7 @@ def source(tmp_path_factory) -> build_book.Source:
         "ch02/01_main-chapter-code/text_data.py": "x = 1\n",
         "ch02/02_bonus/README.md": "# Bonus\n",
         "ch02/02_bonus/bonus.ipynb": '{"cells": []}',
+        "ch02/02_bonus/picture.svg": "<svg/>",
         "ch02/02_bonus/runs/note.md": "# No page\n",
     }.items():
         path = root / name
@@ -319,12 +320,18 @@ def test_pages_stand_in_the_order_of_reading(source):
         ("[`t`](text_data.py)", "[`t`](text_data.py.md)"),
         ("[a [b]](ch02.ipynb#x)", "[a [b]](ch02.ipynb#x)"),
         ("[gone](../nowhere.md)", "gone"),
+        ("![x](../02_bonus/picture.svg)", "![x](../02_bonus/picture.svg)"),
         ("`[a](../02_bonus)`", "`[a](../02_bonus)`"),
         ("```\n[a](../02_bonus)\n```", "```\n[a](../02_bonus)\n```"),
     ],
 )
 def test_links_are_bent_to_the_pages_of_the_book(source, text, bent):
     assert source.bend(text, f"{MAIN}/ch02.ipynb") == bent
+
+
+def test_a_picture_travels_with_its_page(source):
+    source.bend("![x](picture.svg)", "ch02/02_bonus/README.md")
+    assert (source.target / "ch02/02_bonus/picture.svg").is_file()
 
 
 def test_a_missing_package_is_one_line(tmp_path):

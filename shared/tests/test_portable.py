@@ -284,7 +284,7 @@ def test_code_is_refused(code, fault):
         "if sys.platform != 'win32':\n    os.nice(5)",
         "@skip(os.name == 'nt')\ndef f():\n    os.kill(1, signal.SIGKILL)",
         "if hasattr(os, 'uname'):\n    print(os.uname())",
-        "x = '/home page', 'a/dev/null', '/device'",
+        "x = '/binary', 'a/dev/null', '/device'",
         "%pip install x",
         "signal.signal(signal.SIGINT, f)",
     ],

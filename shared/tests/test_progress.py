@@ -214,6 +214,8 @@ def test_every_exercise_of_the_course_is_found_with_its_heading(capsys):
         for p in ROOT.glob("ch*/*/exercises.ipynb")
     }
     for book in books:
+        if not book.path.endswith("/exercises.ipynb"):
+            continue  # a quiz may head its cells as it likes
         assert not book.problem and book.title
         for one in book.exercises:
             assert one.title and one.stars and one.minutes, (book.path, one)
