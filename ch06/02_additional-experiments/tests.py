@@ -172,7 +172,7 @@ def test_what_is_done_is_not_run_again(quick, tmp_path, capsys):
     assert quick == [("base", 0), ("head", 0), ("base", 1), ("head", 1)]
     assert call(out, "--only", "head", "block") == 0
     assert quick[4:] == [("block", 0), ("block", 1)]
-    saved = json.loads(out.read_text())
+    saved = json.loads(out.read_text("utf-8"))
     names = [row["name"] for row in saved["rows"]]
     assert names == ["base", "base", "head", "head", "block", "block"]
     assert saved["machine"] and saved["versions"]["torch"]
@@ -189,7 +189,7 @@ def test_ctrl_c_keeps_what_is_done(quick, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(script, "run_variation", interrupted)
     assert call(out, "--only", "head", "block") == 130
-    assert len(json.loads(out.read_text())["rows"]) == 1
+    assert len(json.loads(out.read_text("utf-8"))["rows"]) == 1
     assert "goes on" in capsys.readouterr().err
     monkeypatch.setattr(script, "run_variation", run)
     assert call(out, "--only", "head", "block") == 0
@@ -229,10 +229,10 @@ def test_each_error_is_one_line(quick, tmp_path, capsys):
     line = failure(capsys, out, "--only", "head", "--items", "999")
     assert "999" in line and "--out" in line
     for text in ("[]", "{", '{"rows": []}'):
-        out.write_text(text)
+        out.write_text(text, "utf-8")
         line = failure(capsys, out, "--only", "head")
         assert "no file of results" in line
-        assert out.read_text() == text
+        assert out.read_text("utf-8") == text
 
 
 def test_a_number_out_of_bounds_is_one_line(tmp_path, capsys):
