@@ -62,6 +62,7 @@ NOT_RUN = {  # a pattern of the line, and why the test only reads it
     r"cuda\.get_device": "needs a GPU",
     r"scratch_llm\.machine": "runs in test_machine.py",
     r"gpt2-small": "needs half a gigabyte from the internet",
+    r"progress\.py|build_book\.py": "opens a browser; both have own tests",
     r"run_notebooks\.py": "writes into the course",
     r"export\.py$": "writes into the course",
     r"--data python\b": "reads megabytes; chapter 5 has a test of its own",
