@@ -714,6 +714,94 @@ MEANINGS = {
     ],
 }
 
+# Free shapes about what depends on something: an event, as subject, infinitive,
+# present and past; what would be felt, with the clause in the present or the
+# past; and how the note says what came of it. notes.condition() joins them.
+EVENTS = """
+the letter|come|comes|came
+the boat|come in|comes in|came in
+the sun|come out|comes out|came out
+the rain|stop|stops|stopped
+it|rain|rains|rained
+it|get colder|gets colder|got colder
+the {animal}|come home|comes home|came home
+the {animal}|be found|is found|was found
+the {animal}|sleep indoors|sleeps indoors|slept indoors
+the {thing}|be {colour}|is {colour}|was {colour}
+the {thing}|break|breaks|broke
+the {thing}|be sold|is sold|was sold
+the {thing}|be still there|is still there|was still there
+the {gadget}|work|works|worked
+the {gadget}|be mended|is mended|was mended
+the {R}|come to tea|comes to tea|came to tea
+the {R}|say yes|says yes|said yes
+the {R}|sell the {thing}|sells the {thing}|sold the {thing}
+the {R}|forget the {treat}|forgets the {treat}|forgot the {treat}
+the {R}|win the race|wins the race|won the race
+the {R}|go away|goes away|went away
+{F}|come back|comes back|came back
+{F}|remember the day|remembers the day|remembered the day
+{F}|bring the {tool}|brings the {tool}|brought the {tool}
+{F}|sing|sings|sang
+{F}|win at {game}|wins at {game}|won at {game}
+the {plant}|grow|grows|grew
+the {plant}|be eaten|is eaten|was eaten
+the {place}|be open|is open|was open
+the {place}|be far away|is far away|was far away
+the door|be locked|is locked|was locked
+the {nook}|fall over|falls over|fell over
+somebody|knock|knocks|knocked
+somebody|take the {thing}|takes the {thing}|took the {thing}
+the {S}|ask about the {tool}|asks about the {tool}|asked about the {tool}
+the {treat}|be ripe|are ripe|were ripe
+the {treat}|be gone|are gone|were gone
+the {bird}|return|return|returned
+the {tool}|turn up|turns up|turned up
+the news|be true|is true|was true
+"""
+IF = """
+present|If <c>, {H} will be <w>.
+present|{H} will be <w> if <c>.
+present|{H} will be <w> if <c>, and <v> if not.
+present|"If <c>, I will be <w>," said {H}.
+present|"I will be <w> if <c>," {H} told the {S}.
+present|"I will only be <w> if <c>," said {H}.
+present|{H} said: "I will be <w>, but only if <c>."
+present|{H} is always <w> when <c>, and <v> when not.
+past|If <c>, {H} would be <w>.
+past|{H} would be <w> if <c>.
+past|{H} would be <w> if <c>, and otherwise <v>.
+past|Only if <c> would {H} be <w>.
+past|It was settled: {H} would be <w> if <c>.
+past|{H} said that {h_he} would be <w> if <c>.
+past|If <c>, then {H} would be <w>; if not, <v>.
+past|What {H} needed to be <w> was that <c>.
+past|{H} was to be <w> if <c>, the {S} thought.
+unless|Unless <c>, {H} will be <w>.
+unless|"Unless <c>, I will be <w>," said {H}.
+unless|{H} will be <w> unless <c>.
+"""
+OUTCOMES = """
+<o>.
+And <o>.
+In the end <o>.
+That {time} <o>.
+On {day} <o>.
+We waited. <o>.
+Everyone knows that <o>.
+I can tell you that <o>.
+A day went by, and <o>.
+The {R} says that <o>.
+yes|That is what happened.
+yes|It was just so.
+yes|And so it came.
+yes|By {day} it had happened.
+no|It was not so.
+no|That never happened.
+no|It went the other way.
+no|{day} came, and nothing of the kind had happened.
+"""
+
 # How often a kind occurs, and how often its other person feels the same.
 SHARES = {
     "plain": (4, 0.0),

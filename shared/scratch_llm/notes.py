@@ -18,11 +18,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scratch_llm.note_shapes import MEANINGS, PARTS, SHARES
+from scratch_llm.note_shapes import (
+    EVENTS,
+    IF,
+    MEANINGS,
+    OUTCOMES,
+    PARTS,
+    SHARES,
+)
 from scratch_llm.town import PRONOUNS, WORDS
 
 NAMES = ("negative", "positive")
 FREE = "free"
+CONDITIONS = 0.12  # the share of free notes in which something depends
 SPLITS = ("train", "validation", "test")
 LISTS = {name: words.split() for name, words in WORDS.items()}
 WORDS_OF = {name: sorted({*words}) for name, words in LISTS.items()}
@@ -30,6 +38,7 @@ WORDS_OF["weather"] = sorted({*LISTS["dry"], *LISTS["wet"]})
 FEELINGS = (LISTS["sorry"] + LISTS["sad"], LISTS["glad"])  # by label
 PEOPLE = {*LISTS["girl"], *LISTS["boy"]}
 MOODS = {*FEELINGS[0], *FEELINGS[1]}
+KEPT = "thing place day colour animal plant tool treat gadget game".split()
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 SLOT = re.compile(r"\{(\w+)\}")
 START = re.compile(r'(^|[.?!:] "?|^")([a-z])')
@@ -132,6 +141,37 @@ def free_shapes(half: str = "notes") -> tuple[tuple[str, str], ...]:
     )
 
 
+def condition(rng: random.Random) -> str:
+    """A free shape: what will be felt if something happens; did it?
+
+    If not, the hero feels the opposite of what was said.
+    """
+    one = rng.choice(EVENTS.strip().splitlines())
+    tense, sentence = rng.choice(IF.strip().splitlines()).split("|")
+    so, _, outcome = rng.choice(OUTCOMES.strip().splitlines()).rpartition("|")
+    subject, stem, now, past = one.split("|")
+    said = tense == "unless" or rng.random() < 0.6
+    came = rng.random() < 0.5
+    if so:  # the outcome says whether it was as said
+        came = said if so == "yes" else not said
+
+    def clause(verb: str, yes: bool) -> str:
+        if yes:
+            return f"{subject} {verb}"
+        if stem.startswith("be "):
+            be, _, rest = verb.partition(" ")
+            return f"{subject} {be} not {rest}"
+        does = "did" if verb == past else "do" if now == stem else "does"
+        return f"{subject} {does} not {stem}"
+
+    met = (came == said) != (tense == "unless")
+    told = clause(past if tense == "past" else now, said)
+    words = {"c": told, "w": "{p}" if met else "{q}"}
+    words |= {"v": "{q}" if met else "{p}", "o": clause(past, came)}
+    shape = f"{sentence} {outcome}"
+    return re.sub("<([cwvo])>", lambda m: words[m[1]], shape)
+
+
 def write_free(
     label: int,
     rng: random.Random,
@@ -139,10 +179,12 @@ def write_free(
 ) -> tuple[Note | None, dict[str, int]]:
     """A note in a free shape, and who is glad (1) or sorry (0) in it."""
     shape, friend = rng.choice(shapes or free_shapes())
+    if shapes is None and rng.random() < CONDITIONS:
+        shape, friend = condition(rng), ""
     words = cast(label, rng)
     words["p2"] = other_word(words["p"], rng)
     words["q2"] = other_word(words["q"], rng)
-    text = fill([shape], words, rng, ("thing", "place", "day"))
+    text = fill([shape], words, rng, KEPT)
     if not clear(text, words):
         return None, {}
     moods = {words["H"]: label}
