@@ -1,5 +1,5 @@
 # fmt: off
-# ruff: noqa: B905, E401, E701, E731, I001
+# ruff: noqa: B905, E401, E731, I001
 """A GPT on one page: from text to text, with nothing but Python.
 
     python gpt_on_one_page.py                    # learns for two minutes
@@ -12,55 +12,61 @@ from collections import Counter
 from itertools import count, cycle, repeat
 from operator import add, mul
 
-# ---- 1. Text: stories of a very small town (chapter 2) ---------------------
-# A slot {colour:red blue} chooses a word, and {colour} tells it again. The
-# model never sees this, only the stories. That the spade stays red, that Tom
-# is "him" and that Tuesday comes after Monday it has to find out by itself.
-TALE = """One day, {hero} went to the {place:market mill harbour}. It was a
-{sky:sunny clear warm} {day} {time:morning afternoon evening}. {friend} lent
-{him} a {colour:red blue green} {tool:hammer saw spade}. "I need it back on
-{tomorrow}," said {friend} {how:quietly slowly kindly}. / A {animal:cat dog
+# ---- 1. Text: the stories of a very small town (chapter 2) -----------------
+# A slot {tool:hammer saw rake} chooses a word, and {tool} tells it again. The
+# model sees nothing but stories. That a saw stays a saw, that Tom is "him" and
+# that Tuesday comes after Monday is what it has to find out by itself.
+TALE = """One day, {hero:Nora Clara Tom Oscar} went to the {place:market mill
+harbour}. It was a {sky:sunny clear warm} {day:Monday Tuesday} {time:morning
+afternoon evening}. {friend:others} lent {him} a {colour:red blue green}
+{tool:hammer saw rake}. {friend} needed it back on {next}. A {animal:cat dog
 goat} ran off with the {tool}, but {hero} ran faster. So {friend} had the
-{colour} {tool} back on {tomorrow}. "You may have it again," said {friend}
-{how}. {hero} was {mood:glad happy proud} all week. / Then {hero} dropped the
-{tool}, and it broke. So {friend} got a new {colour} {tool} on {tomorrow}. "I
-liked the old one," said {friend} {how}. {hero} was {mood:sorry grumpy glum}
-all week.""".replace("\n", " ")
+{colour} {tool} back on {next}. "You may have it again," said {friend}
+{how:quietly slowly kindly}. {hero} was {mood:glad happy proud} all week."""
+HER = {"him": "her", "others": "Tom Oscar"}     # what follows from a name,
+HIM = {"him": "him", "others": "Nora Clara"}    # and what from a day
+FACTS = {"Nora": HER, "Clara": HER, "Tom": HIM, "Oscar": HIM,
+         "Monday": {"next": "Tuesday"}, "Tuesday": {"next": "Wednesday"}}
 
-def story(rng):                 # the random generator makes every choice
-    girl, boy = rng.choice(["Nora", "Clara"]), rng.choice(["Tom", "Oscar"])
-    hero, him, friend = rng.choice([(girl, "her", boy), (boy, "him", girl)])
-    day, tomorrow = rng.choice(["Monday Tuesday", "Friday Saturday"]).split()
-    told = dict(hero=hero, him=him, friend=friend, day=day, tomorrow=tomorrow)
-    def word(slot):
-        name, _, words = slot[1].partition(":")
-        return told.setdefault(name, rng.choice(words.split() or [""]))
-    beginning, *endings = TALE.split(" / ")
-    return re.sub("{(.*?)}", word, f"{beginning} {rng.choice(endings)}")
+def tell(choose):               # choose(words, n): the word that stands at n
+    text, told, tale = "", {}, TALE.replace("\n", " ")
+    for before, name, words in re.findall(r"([^{]*){(\w+):?(.*?)}", tale):
+        text += before
+        if words:
+            told[name] = choose(told.get(words, words).split(), len(text))
+            told = FACTS.get(told[name], {}) | told
+        text += told[name]
+    return text + tale.rpartition("}")[2]
+def story(rng):                 # a random generator makes every choice
+    return tell(lambda words, n: rng.choice(words))
+def holds(text):                # is it a story? choose what the text has there
+    there = lambda words, n: max(words, key=lambda w: text.startswith(w, n))
+    return text == tell(there)
 
 # ---- 2. Tokens: byte-pair encoding, here from letters (chapter 2) ----------
-class Tokenizer:                # id 0 is no text: it stands at both ends
+# Inside, each token is one letter, and a merge makes up a new one. Token 0 has
+# no text: it stands before and after each story.
+class Tokenizer:
     def __init__(self, text, n_merges=250):
-        spelled = {sign: sign for sign in ["", *sorted(set(text))]}
+        spelled = {a: a for a in ["", *sorted(set(text))]}
         if not text.strip():
-            raise ValueError("there is no text to learn from")
+            raise ValueError("there is no text in it")
         words = Counter(re.findall(r" ?\w+| ?[^\w\s]+|\s+", text))
-        self.merges = {}        # two signs, and the new sign written for them
+        self.merges = {}        # two letters, and the one for both
         while len(self.merges) < n_merges and max(map(len, words)) > 1:
             pairs = Counter()
             for word, n in words.items():
-                for pair in zip(word, word[1:]):
-                    pairs["".join(pair)] += n
+                for i in range(len(word) - 1):
+                    pairs[word[i:i + 2]] += n
             pair = max(pairs, key=pairs.get)               # the most frequent
-            sign = self.merges[pair] = chr(0x100000 + len(self.merges))
-            spelled[sign] = spelled[pair[0]] + spelled[pair[1]]
-            words = {w.replace(pair, sign): n for w, n in words.items()}
-        self.signs, self.tokens = list(spelled), list(spelled.values())
-
+            letter = self.merges[pair] = chr(0x100000 + len(self.merges))
+            spelled[letter] = spelled[pair[0]] + spelled[pair[1]]
+            words = {w.replace(pair, letter): n for w, n in words.items()}
+        self.letters, self.tokens = list(spelled), list(spelled.values())
     def encode(self, text):
-        for pair, sign in self.merges.items():
-            text = text.replace(pair, sign)
-        return [self.signs.index(sign) for sign in text]
+        for pair, letter in self.merges.items():
+            text = text.replace(pair, letter)
+        return [self.letters.index(letter) for letter in text]
 
 # ---- 3. Gradients: matrices that know how they were made (PyTorch) ---------
 # A matrix is a list of rows. Whoever makes one also says how to go back: from
@@ -92,12 +98,10 @@ class Matrix:
         rows = each(add, self.rows, cycle(other.rows))
         back = lambda g: (g, g if len(other.rows) == len(g) else added_up(g))
         return Matrix(rows, (self, other), back)
-
     def __mul__(self, other):   # each of our rows times the other's one row
         a, b = self.rows, cycle(other.rows)
         back = lambda g: (each(mul, g, b), added_up(each(mul, g, a)))
         return Matrix(each(mul, a, b), (self, other), back)
-
     def __matmul__(self, other):   # rows times rows: (T, C) @ (N, C) is (T, N)
         a, b = self.rows, other.rows
         back = lambda g: (dots(g, turned(b)), dots(turned(g), turned(a)))
@@ -105,7 +109,6 @@ class Matrix:
 
     def turn(self):
         return Matrix(turned(self.rows), (self,), lambda g: (turned(g),))
-
     def pick(self, numbers):    # the rows with these numbers
         def back(g):
             grad = [[0.0] * len(g[0])] * len(self.rows)
@@ -113,21 +116,20 @@ class Matrix:
                 grad[i] = list(map(add, grad[i], row))
             return (grad,)
         return Matrix([self.rows[i] for i in numbers], (self,), back)
-
     def by_row(self, f, *more):  # f changes a row and says how to go back
         rows, ways = zip(*map(f, self.rows, *more))
         back = lambda g: ([way(row) for way, row in zip(ways, g)],)
         return Matrix(rows, (self,), back)
 
-def softmax(row, scale=1.0, seen=None):     # shares, only for what is seen
-    top = max(row[:seen])
+def softmax(row, scale=1.0, seen=None):     # positive numbers with the sum 1
+    top = max(row[:seen])                   # and 0 for all that is not seen
     powers = [math.exp(scale * (x - top)) for x in row[:seen]]
     total = sum(powers)
-    shares = [p / total for p in powers] + [0.0] * (len(row) - len(powers))
+    p = [x / total for x in powers] + [0.0] * (len(row) - len(powers))
     def back(g):
-        mean = dot(g, shares)
-        return [scale * p * (x - mean) for p, x in zip(shares, g)]
-    return shares, back
+        mean = dot(g, p)
+        return [scale * a * (x - mean) for a, x in zip(p, g)]
+    return p, back
 
 def normal(row):                # the row with mean 0 and variance 1
     n, mean = len(row), sum(row) / len(row)
@@ -164,7 +166,6 @@ class GPT:                      # from ids (T) to logits (T, V)
             w.mean = w.square = [[0.0] * m] * n
             self.weights[name] = w
         return self.weights[name]
-
     def norm(self, x, name):
         return (x.by_row(normal) * self.weight(f"{name}.scale", 1, self.C, 1.0)
                 + self.weight(f"{name}.shift", 1, self.C))
@@ -173,21 +174,21 @@ class GPT:                      # from ids (T) to logits (T, V)
         w, C, D = self.weight, self.C, self.C // self.H
         x = w("tok_emb.weight", self.V, C).pick(ids)                  # (T, C)
         x = x + w("pos_emb.weight", self.T, C).pick(range(len(ids)))
-        for block in (f"trf_blocks.{i}" for i in range(self.L)):
-            y = self.norm(x, f"{block}.norm1")
-            qkv = (y @ w(f"{block}.att.qkv.weight", 3 * C, C)).turn()
-            out = w(f"{block}.att.out_proj.weight", C, C).turn()
-            x = x + w(f"{block}.att.out_proj.bias", 1, C)
-            for i in range(0, C, D):        # each head adds what it has read
-                q, k, v = (qkv.pick(range(j, j + D)) for j in range(i, 3*C, C))
-                scores = q.turn() @ k.turn()                          # (T, T)
-                shares = scores.by_row(softmax, repeat(D**-0.5), count(1))
-                x = x + shares @ v @ out.pick(range(i, i + D)).turn()
-            y = self.norm(x, f"{block}.norm2")
-            y = y @ w(f"{block}.ff.layers.0.weight", 4 * C, C)
-            y = (y + w(f"{block}.ff.layers.0.bias", 1, 4 * C)).by_row(gelu)
-            y = y @ w(f"{block}.ff.layers.2.weight", C, 4 * C)
-            x = x + y + w(f"{block}.ff.layers.2.bias", 1, C)
+        for b in (f"trf_blocks.{i}" for i in range(self.L)):
+            y = self.norm(x, f"{b}.norm1")
+            qkv = w(f"{b}.att.qkv.weight", 3 * C, C)
+            out = w(f"{b}.att.out_proj.weight", C, C).turn()
+            for i in range(0, C, D):        # each head: token t reads t tokens
+                q, k, v = (y @ qkv.pick(range(j, j + D))              # (T, D)
+                           for j in range(i, 3 * C, C))
+                weights = (q @ k).by_row(softmax, repeat(D**-0.5), count(1))
+                x = x + weights @ v.turn() @ out.pick(range(i, i + D)).turn()
+            x = x + w(f"{b}.att.out_proj.bias", 1, C)
+            y = self.norm(x, f"{b}.norm2")
+            y = y @ w(f"{b}.ff.layers.0.weight", 4 * C, C)            # (T, 4C)
+            y = (y + w(f"{b}.ff.layers.0.bias", 1, 4 * C)).by_row(gelu)
+            y = y @ w(f"{b}.ff.layers.2.weight", C, 4 * C)
+            x = x + y + w(f"{b}.ff.layers.2.bias", 1, C)
         return self.norm(x, "final_norm") @ w("out_head.weight", self.V, C)
 
 # ---- 5. Learning and writing (chapter 5) -----------------------------------
@@ -219,32 +220,31 @@ def write(gpt, ids, rng, temperature=0.7):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.error = lambda text: parser.exit(2, f"error: {text}\n")
-    option = parser.add_argument
-    option("--text", metavar="FILE", help="a UTF-8 text to learn from instead")
-    option("--minutes", type=float, default=2.0, help="how long to learn")
-    option("--seed", type=int, default=0, help="another one, another run")
-    option("--prompt", default="", help="how its texts begin")
-    args = parser.parse_args(argv)
-    rng, T = random.Random(args.seed), 96
+    parser.add_argument("--text", metavar="FILE", help="learn a UTF-8 text")
+    parser.add_argument("--minutes", type=float, default=2, help="how long")
+    args, rng, T = parser.parse_args(argv), random.Random(0), 96
+    texts = [story(rng) for _ in range(2000)]
     try:
-        texts = [story(rng) for _ in range(2000)]
         if args.text:
             texts = open(args.text, encoding="utf-8").read().split("\n\n")
         tokenizer = Tokenizer("\n".join(texts))
-        start = [0, *tokenizer.encode(args.prompt)]
     except (OSError, ValueError) as error:
-        parser.error(error)
-    texts = [[0, *tokenizer.encode(text), 0] for text in texts]
-    rows = [t[i:i + T + 1] for t in texts for i in range(0, len(t) - 1, T)]
-    gpt = GPT(len(tokenizer.tokens), T, seed=args.seed)
+        parser.error(f"{args.text}: {getattr(error, 'strerror', '') or error}")
+    ids = [[0, *tokenizer.encode(text), 0] for text in texts if text.strip()]
+    rows = [t[i:i + T + 1] for t in ids for i in range(0, len(t) - 1, T)]
+    gpt, good = GPT(len(tokenizer.tokens), T), 0
     try:
         for step, past, loss in learn(gpt, rows, rng, args.minutes):
             if step % 50 == 1:
                 print(f"{past:4.1f} minutes, {step} texts, loss {loss:.2f}")
     except KeyboardInterrupt:
         print("Stopped. So far it writes:")
-    for _ in range(3):
-        print("".join(tokenizer.tokens[i] for i in write(gpt, start, rng)))
+    for _ in range(10):
+        text = "".join(tokenizer.tokens[i] for i in write(gpt, [0], rng))
+        good += holds(text) and text not in texts
+        print("*" if holds(text) else " ", text)
+    if not args.text:
+        print(f"{good} of 10 are new stories of the town (*)")
 
 if __name__ == "__main__":
     main()
