@@ -103,13 +103,13 @@ NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("warmup", int, 0, math.inf, 50, "steps until the highest rate"),
     ("weight-decay", float, 0, math.inf, 0.01, "of matrices"),
     ("clip", float, 1e-9, math.inf, 1.0, "longest gradient"),
-    ("keep", float, 0, 1, None, "share of the base's weights (notes: 0.3)"),
+    ("keep", float, 0, 1, 0.0, "share of the base's weights in the result"),
     ("rank", int, 1, math.inf, 16, "of LoRA"),
     ("alpha", float, 1e-9, math.inf, 256.0, "of LoRA"),
     ("max-minutes", float, 0.001, math.inf, 3.7, "fewer steps if need be"),
     ("seed", int, 0, SEEDS, 123, "of head, LoRA, order and split"),
 ]
-RATES = {"head": 1e-2, "block": 2e-3, "all": 5e-4, "lora": 1e-3}
+RATES = {"head": 1e-2, "block": 2e-3, "all": 5e-4, "lora": 4e-4}
 USUAL_STEPS = 800  # as many epochs as that takes, but 3 to 30
 LARGE = 512  # channels; from there on rates are a twentieth
 
@@ -254,9 +254,6 @@ def prepare(args: argparse.Namespace) -> Run:
     if args.lr is None:
         small = gpt.cfg["emb_dim"] < LARGE
         args.lr = RATES[args.layers] * (1 if small else 0.05)
-    if args.keep is None:
-        whole = args.layers in ("all", "lora") and args.init == "pretrained"
-        args.keep = 0.3 if whole and args.data == "notes" else 0.0
     if args.epochs is None:
         per_epoch = math.ceil(len(splits.train) / args.batch_size)
         enough = math.ceil(USUAL_STEPS / per_epoch)
