@@ -3,6 +3,7 @@
     python gpt_train.py                        # stories, about 5 minutes
     python gpt_train.py --data my-book.txt     # your own text
     python gpt_train.py --data python          # the English in every Python
+    python gpt_train.py --data tinystories     # the beginning of a download
 
 Writes model.safetensors, tokenizer.tiktoken, metrics.json, loss.png and
 samples.txt into a run folder. Ctrl-C leaves a loadable checkpoint there.
@@ -33,7 +34,6 @@ from previous_chapters import GPTModel, count_parameters, pick_device
 from scratch_llm import storyworld
 from scratch_llm.cli import TRAINING, ShortParser, run_script, say
 from scratch_llm.corpora import python_english, settings_for
-from scratch_llm.files import read_text
 from scratch_llm.runs import new_folder, sample_line, status_line
 from tqdm import tqdm
 
@@ -41,6 +41,7 @@ LENGTH = [  # name, type, lowest, highest, default, what it is
     ("steps", int, 1, math.inf, 9000, "optimizer steps"),
     ("epochs", float, 1e-9, 1e9, None, "most passes through a text"),
     ("max-minutes", float, 0.01, math.inf, 4.65, "fewer steps if need be"),
+    ("megabytes", float, 0.001, 1e6, 10.0, "of a text, its beginning"),
 ]
 
 
@@ -48,8 +49,10 @@ def new_parser() -> ShortParser:
     p = ShortParser(prog="gpt_train.py", description=__doc__.split("\n")[0])
     p.add_argument(
         "--data",
-        metavar="FILE",
-        help="a UTF-8 text, or python: the English in every Python",
+        metavar="TEXT",
+        help="a UTF-8 text or JSON lines: a file, also packed, an address, or "
+        "a corpus (tinystories, openwebtext, c4); python: the English in "
+        "every Python",
     )
     p.add_argument("--out", metavar="FOLDER", help="default: runs/NAME-001")
     p.add_argument("--device", help="cpu, cuda or mps (default: the best)")
@@ -69,6 +72,21 @@ def new_parser() -> ShortParser:
     )
     p.add_numbers(LENGTH + TRAINING)
     return p
+
+
+def read(args: argparse.Namespace) -> str | None:
+    """The text that --data names, None for stories; ValueError, OSError."""
+    if args.data in (None, "python"):
+        return args.data and python_english()
+    from scratch_llm import streams  # and with it all that downloads need
+
+    text, whole = streams.beginning(args.data, args.megabytes)
+    if not whole:
+        say(
+            f"{args.data}: its first {args.megabytes:g} megabytes. For more "
+            "than fits into memory see 03_pretraining-pipeline"
+        )
+    return text
 
 
 def prepare(
@@ -169,9 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     parser, text, folder = new_parser(), None, None
     args = parser.parse_args(argv)
     try:
-        if args.data is not None:
-            mine = args.data != "python"
-            text = read_text(args.data) if mine else python_english()
+        if (text := read(args)) is not None:
             parser.set_defaults(**settings_for(len(text.encode())))
             args = parser.parse_args(argv)
         task, model, precision = prepare(args, text)

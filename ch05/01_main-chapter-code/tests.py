@@ -13,8 +13,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice, repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -717,6 +720,32 @@ def test_text_of_ones_own(tmp_path, monkeypatch, capsys):
     for prompt in ("Die Möwe", " flog ", ""):
         assert MAINS["gpt_generate"]([*how, "1", "--prompt", prompt]) == 0
         assert capsys.readouterr().out.startswith(prompt)
+
+
+def test_the_beginning_of_a_corpus_is_enough(tmp_path, monkeypatch, capsys):
+    """From a server of our own; nothing of it but the text is kept."""
+    for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    web = tmp_path / "datasets/roneneldan/TinyStories/resolve/main"
+    web.mkdir(parents=True)
+    stories = "The gull flew over the river. <|endoftext|>\n" * 900
+    (web / "TinyStoriesV2-GPT4-train.txt").write_text(stories, "utf-8")
+    serve = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("SCRATCH_LLM_MIRROR", url)
+        options = ["--data", "tinystories", "--megabytes", "0.01"]
+        options += ["--steps", "2", "--samples", "2", "--context-length", "16"]
+        assert MAINS["gpt_train"]([*TINY, *options]) == 0
+        server.shutdown()
+        thread.join()
+    assert "tinystories: its first 0.01 megabytes" in capsys.readouterr().out
+    run = tmp_path / "runs" / "tinystories-001"
+    assert (run / "model.safetensors").is_file()
+    assert "endoftext" not in (run / "samples.txt").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
     for name, file in texts("books.tar.gz"): ...
     for name, file in texts("https://..."): ...
     for name, file in texts("tinystories"): ...
+    for piece in all_documents("tinystories", "<|endoftext|>"): ...
+    text, whole = beginning("tinystories", megabytes=10)
 
 Nothing is unpacked on the disk, and nothing is kept in memory. A download that
 breaks off goes on where it was. What is wrong is told in one line: ValueError
@@ -10,16 +12,18 @@ for a file, DownloadError for an address.
 """
 
 import bz2
+import codecs
 import contextlib
 import gzip
 import io
+import json
 import lzma
 import os
 import re
 import tarfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -28,6 +32,7 @@ import requests
 import urllib3
 
 from scratch_llm import download
+from scratch_llm.files import read_text
 
 Text = tuple[str, BinaryIO]  # a name, and the bytes behind it
 PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -39,6 +44,9 @@ DAMAGED = (
     zlib.error,
 )
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+LINES = (".jsonl", ".json")  # of which each line is an object with a "text"
+END_OF_TEXT = "<|endoftext|>"
+SAFE = re.compile(r".*\S(?=[ \n])", re.DOTALL)  # up to where text may be cut
 WAITS = (1, 4, 15)  # seconds before it asks again while nothing comes
 
 
@@ -209,3 +217,108 @@ def unpacked(name: str, file: BinaryIO) -> Iterator[Text]:
                         yield from unpacked(one.name, inside)
         else:
             yield name, file
+
+
+# ---- Documents, piece by piece --------------------------------------------
+
+
+def all_documents(source: str | Path, mark: str) -> Iterator[str | None]:
+    """The documents of a source in pieces, None at the end of each.
+
+    source: a file of any size, packed or not, an address, or the name of a
+    corpus. Of JSON lines, each "text" is one.
+    """
+    for name, file in texts(source):
+        with whole(name):
+            if name.endswith(LINES):
+                for text in json_texts(file, name):
+                    yield from documents([text], mark)
+            else:
+                yield from documents(read_pieces(file, name), mark)
+
+
+def json_texts(file: BinaryIO, name: str) -> Iterator[str]:
+    """The "text" of each line, which is a JSON object, or ValueError."""
+    for number, line in enumerate(file, 1):
+        try:
+            text = json.loads(line)["text"] if line.strip() else ""
+        except (ValueError, KeyError, TypeError):
+            text = None
+        if not isinstance(text, str):
+            raise ValueError(
+                f'{name}, line {number} is not a JSON object with a "text": '
+                "give JSON lines, or plain text"
+            )
+        yield text
+
+
+def read_pieces(file: BinaryIO, name: str, size: int = 2**20) -> Iterator[str]:
+    """A UTF-8 text in pieces; ValueError says what else it is."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    try:
+        while data := file.read(size):
+            if b"\0" in data:
+                raise ValueError(
+                    f"{name} is binary (it holds zero bytes): give a text file"
+                )
+            yield decoder.decode(data)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name} is not UTF-8 text ({error.reason}): save it as UTF-8"
+        ) from None
+
+
+def documents(pieces: Iterable[str], mark: str) -> Iterator[str | None]:
+    """Pieces of documents, each document followed by None.
+
+    Documents are what stands between marks, without the white space at
+    their ends; empty ones are left out. A piece ends before a space after a
+    word: no token reaches over it, so pieces encode as the whole does.
+    """
+    held, inside = "", False
+    for piece in pieces:
+        *done, held = (held + piece).split(mark)
+        for text in done:
+            yield from closing(text, inside)
+            inside = False
+        held = held if inside else held.lstrip()
+        # what could be the beginning of a mark, or trailing space, waits
+        if safe := SAFE.match(held[: max(0, len(held) - len(mark) + 1)]):
+            yield safe[0]
+            held, inside = held[safe.end() :], True
+    yield from closing(held, inside)
+
+
+def closing(text: str, inside: bool) -> Iterator[str | None]:
+    """The rest of a document, and its end, if there is anything of it."""
+    text = text.rstrip() if inside else text.strip()
+    if text:
+        yield text
+    if text or inside:
+        yield None
+
+
+def beginning(source: str | Path, megabytes: float) -> tuple[str, bool]:
+    """The first megabytes of a source as one text, and whether it is all.
+
+    No more than that is read. Documents are parted by an empty line. A plain
+    text file that is not longer is taken as it is. ValueError if it is empty.
+    """
+    path = Path(source)
+    plain = not addresses(str(source)) and path.is_file()
+    if plain and not {*path.suffixes} & {*PACKED, *LINES, ".tar", ".tgz"}:
+        if path.stat().st_size <= megabytes * 1e6:
+            return read_text(path), True
+    parts, length, most = [], 0, int(megabytes * 1e6)
+    for piece in all_documents(source, END_OF_TEXT):
+        parts.append("\n\n" if piece is None else piece)
+        length += len(parts[-1])
+        if length > most + 2:
+            break
+    text = "".join(parts).rstrip()
+    if not text:
+        raise ValueError(f"{source} is empty: give a text with words in it")
+    if len(text) <= most:
+        return text, True
+    return text[:most].rpartition(" ")[0] or text[:most], False

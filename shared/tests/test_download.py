@@ -187,6 +187,14 @@ def test_hugging_face_s_files_lie_elsewhere(server, tmp_path):
     assert fetch(server, tmp_path, None).read_bytes() == DATA
 
 
+def test_a_data_set_on_hugging_face(server, tmp_path, monkeypatch):
+    place = "/datasets/me/it/resolve/main/file"
+    monkeypatch.setattr(download, "SHA256", {})
+    server.answers[place] = hub()
+    path = download.fetch([server.url + place], tmp_path / "file")
+    assert path.read_bytes() == DATA and left(tmp_path) == ["file"]
+
+
 def test_the_next_address_helps(server, tmp_path, monkeypatch):
     monkeypatch.setitem(download.SHA256, "file", SHA256)
     page = sends(b"<p>login", 8, Content_Type="text/html; x")

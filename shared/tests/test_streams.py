@@ -4,8 +4,10 @@ The server runs in this process, on a free port; nothing leaves the machine.
 """
 
 import bz2
+import contextlib
 import gzip
 import io
+import json
 import lzma
 import os
 import re
@@ -231,10 +233,6 @@ def test_every_corpus_has_an_address():
 def test_a_large_download_takes_no_memory(server):
     """200 megabytes pass by."""
 
-    def memory() -> int:
-        statm = Path("/proc/self/statm").read_text("ascii")
-        return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
     def endless(handler, first):
         handler.send_response(200)
         handler.send_header("Content-Length", str(200 * 10**6))
@@ -244,11 +242,11 @@ def test_a_large_download_takes_no_memory(server):
         raise ConnectionError
 
     server.answer, server.block = endless, bytes(10**6)
-    before, largest, n = memory(), 0, 0
+    before, largest, n = resident(), 0, 0
     for _, file in streams.texts(f"{server.url}/file"):
         while piece := file.read(2**20):
             n += len(piece)
-            largest = max(largest, memory())
+            largest = max(largest, resident())
     assert n == 200 * 10**6
     assert largest - before < 30e6
 
@@ -340,3 +338,97 @@ def test_what_is_no_file_is_named(tmp_path):
         read(tmp_path / "none.txt")
     with pytest.raises(ValueError, match="give a text file"):
         read(tmp_path)
+
+
+# ---- The beginning of a text ------------------------------------------------
+
+
+def resident() -> int:
+    """The memory of this process, in bytes."""
+    statm = Path("/proc/self/statm").read_text("ascii")
+    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def lines_of(*texts: str) -> bytes:
+    return b"".join(json.dumps({"text": t}).encode() + b"\n" for t in texts)
+
+
+@pytest.mark.parametrize(
+    "name, content, text",
+    [
+        ("a.txt", "Ein  Müller.\r\n\nZwei.\n".encode(), None),
+        ("a.txt.gz", gzip.compress(b"One.\nTwo.\n"), "One.\nTwo."),
+        ("a.jsonl", lines_of("One.", "Two."), "One.\n\nTwo."),
+        ("a.json.xz", lzma.compress(lines_of("One.")), "One."),
+        ("a.tar", tar(a__txt=b"One.", b__txt=b"Two."), "One.\n\nTwo."),
+        ("a.gz", gzip.compress(b"A <|endoftext|>\nB"), "A\n\nB"),
+    ],
+)
+def test_a_short_text_is_whole(tmp_path, name, content, text):
+    path = tmp_path / name
+    path.write_bytes(content)
+    plain = content.decode() if text is None else text
+    assert streams.beginning(path, 1) == (plain, True)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.jsonl"])
+def test_of_a_long_text_the_beginning_is_read(server, tmp_path, name):
+    words = "A pond, a mill and an inn. " * 2000
+    server.data = {
+        "a.txt": words.encode(),
+        "a.txt.gz": gzip.compress(words.encode()),
+        "a.jsonl": lines_of(*[words[:540].strip()] * 100),
+    }[name]
+    path = tmp_path / name
+    path.write_bytes(server.data)
+    text, whole = streams.beginning(path, 0.02)
+    assert not whole and 19_900 < len(text) <= 20_000
+    assert words.startswith(text.replace("\n\n", " "))
+    assert streams.beginning(f"{server.url}/{name}", 0.02) == (text, False)
+
+
+def test_a_corpus_is_known_by_its_name(server, monkeypatch):
+    server.data = PLAIN
+    monkeypatch.setenv("SCRATCH_LLM_MIRROR", server.url)
+    text, whole = streams.beginning("tinystories", 0.001)
+    assert not whole and TEXT.startswith(text) and len(text) > 990
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="memory is read from /proc"
+)
+def test_of_ten_gigabytes_one_is_enough_to_read(server, tmp_path):
+    """A file of that size on the disk, and a download without an end."""
+    block = b"a pond and a mill, " * 50_000
+    path = tmp_path / "large.txt"
+    with open(path, "wb") as file:
+        for _ in range(4):
+            file.write(block)
+        file.truncate(10**10)  # zeros, which nobody stores
+
+    def endless(handler, first):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(10**10))
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(block)
+        raise ConnectionError
+
+    server.answer = endless
+    before = resident()
+    for source in (path, f"{server.url}/large.txt"):
+        text, whole = streams.beginning(source, 1)
+        assert not whole and 999_000 < len(text) <= 10**6
+    assert resident() - before < 50e6
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\n", b"<|endoftext|>\n" * 9])
+def test_an_empty_text_is_named(tmp_path, content):
+    for name in ("a.txt", "a.txt.gz"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(content) if "gz" in name else content)
+        if content[:1] == b"<" and name == "a.txt":
+            continue  # taken as it is, these are letters
+        with pytest.raises(ValueError, match="is empty"):
+            streams.beginning(path, 1)

@@ -22,12 +22,12 @@ from pathlib import Path
 import previous_chapters as pc
 import tiktoken
 from pipeline import tokens
+from scratch_llm import streams
 from scratch_llm.cli import ShortParser, run_script
 from scratch_llm.download import CORPORA
 from scratch_llm.runs import new_folder
 from tqdm import tqdm
 
-END_OF_TEXT = "<|endoftext|>"
 NUMBERS = [  # name, type, lowest, highest, default, what it is
     ("vocab-size", int, 257, 2**32, 2048, "tokens of our own tokenizer"),
     ("learn-from", float, 0.001, 1e6, 8.0, "megabytes that it learns from"),
@@ -63,7 +63,7 @@ def read_all(args: argparse.Namespace) -> Pieces:
     left = (args.megabytes or math.inf) * 1e6
     with tqdm(unit="B", unit_scale=True, desc="text") as bar:
         for source in args.texts:
-            for piece in tokens.all_documents(source, END_OF_TEXT):
+            for piece in streams.all_documents(source, streams.END_OF_TEXT):
                 yield piece
                 left -= len(piece or "")
                 bar.update(len(piece or ""))
@@ -108,7 +108,8 @@ def write_all(
         if not held_out.n_documents:
             raise ValueError(
                 "the texts are fewer than two documents, so none can be held "
-                f"out: put {END_OF_TEXT} between them, or give several files"
+                f"out: put {streams.END_OF_TEXT} between them, or give "
+                "several files"
             )
     for file in (held_out, train):
         print(

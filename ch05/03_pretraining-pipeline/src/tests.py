@@ -46,7 +46,7 @@ from pipeline import (
 )
 from pipeline.options import check_resumed, parser
 from pipeline.schedules import ShapedSchedule
-from scratch_llm import storyworld
+from scratch_llm import storyworld, streams
 from scratch_llm.cli import SEEDS, run_script
 from torch.testing import assert_close
 
@@ -966,12 +966,12 @@ TEXTS = st.lists(st.text("ab'1 \n\té", max_size=30), min_size=1, max_size=5)
 @settings(few, max_examples=100)
 @given(texts=TEXTS, size=st.integers(1, 20))
 def test_a_text_in_pieces_encodes_as_the_whole(corpus, texts, size):
-    mark = prepare_data.END_OF_TEXT
+    mark = streams.END_OF_TEXT
     whole = mark.join(texts)
     pieces = (whole[i : i + size] for i in range(0, len(whole), size))
     encode = tokenizer_of(corpus).encode_ordinary
     have = [[]]
-    for piece in tokens.documents(pieces, mark):
+    for piece in streams.documents(pieces, mark):
         have += [[]] if piece is None else []
         have[-1] += [] if piece is None else encode(piece)
     assert have.pop() == []
@@ -1184,13 +1184,13 @@ def test_a_download_becomes_the_same_tokens(corpus, web, how):
 
 def test_texts_are_read_once(corpus, tmp_path, monkeypatch):
     """So a download is not asked for again, and a pipe will do."""
-    asked, texts = [], prepare_data.tokens.streams.texts
+    asked, texts = [], streams.texts
 
     def counted(source):
         asked.append(source)
         return texts(source)
 
-    monkeypatch.setattr(prepare_data.tokens.streams, "texts", counted)
+    monkeypatch.setattr(streams, "texts", counted)
     source, out = str(corpus / "stories.txt"), str(tmp_path / "out")
     options = ["--learn-from", "0.002", "--out", out]
     assert prepare_data.main([source, source, *options]) == 0
@@ -1235,6 +1235,15 @@ def test_a_text_that_cannot_be_read_leaves_nothing(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and said in lines[0]
     assert not out.exists() or not any(out.iterdir())
+
+
+@pytest.mark.parametrize("source", ["tinystories", "https://x.invalid/a.gz"])
+def test_a_download_becomes_a_token_file_first(source, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train_gpt.main([*TINY, "--data", source, "--out", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert f"prepare_data.py {source} --out tokens" in error
+    assert error.count("\n") == 1 and not run.exists()
 
 
 def test_ctrl_c_ends_a_script_in_one_line(capsys):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import previous_chapters as pc
 import torch
-from scratch_llm import corpora, storyworld
+from scratch_llm import corpora, storyworld, streams
 from scratch_llm.files import read_text
 from torch import Tensor
 
@@ -30,6 +30,12 @@ def open_data(args: argparse.Namespace, start: int = 0) -> pc.Task:
     """
     if args.data.endswith(".npy"):
         return token_task(Path(args.data), args, start)
+    if streams.addresses(args.data):
+        raise ValueError(
+            f"--data {args.data}: a download becomes a token file first: "
+            f"python src/prepare_data.py {args.data} --out tokens, then "
+            "--data tokens/train.npy"
+        )
     names = "tokenizer vocab_size batch_size context_length seed".split()
     common = {name: getattr(args, name) for name in names}
     if args.data == "stories":

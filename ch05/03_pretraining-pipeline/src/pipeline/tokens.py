@@ -4,26 +4,21 @@ FILE.npy is NumPy's own format: a vector of unsigned numbers of 2 or 4 bytes.
 Each document starts with <|endoftext|>, and one more ends the file.
 """
 
-import codecs
-import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import previous_chapters as pc
 import torch
-from scratch_llm import streams
 from scratch_llm.files import atomic
 from torch import Tensor
 from torch.nn import functional as F
 
 PIECE = 2**22  # tokens that are looked through at a time
-SAFE = re.compile(r".*\S(?=[ \n])", re.DOTALL)  # up to where text may be cut
 
 
 class TokenFile:
@@ -168,83 +163,3 @@ def validation_batches(
     n = min(most, len(windows))
     rows = [windows[i * len(windows) // n] for i in range(n)]
     return [stack(rows[i : i + batch_size]) for i in range(0, n, batch_size)]
-
-
-# ---- Texts, piece by piece -----------------------------------------------
-
-
-def all_documents(source: str | Path, mark: str) -> Iterator[str | None]:
-    """The documents of a source in pieces, None at the end of each.
-
-    source: a file of any size, packed or not, an address, or the name of a
-    corpus (see scratch_llm.streams). Of JSON lines, each "text" is one.
-    """
-    for name, file in streams.texts(source):
-        with streams.whole(name):
-            if name.endswith((".jsonl", ".json")):
-                for text in json_texts(file, name):
-                    yield from documents([text], mark)
-            else:
-                yield from documents(read_pieces(file, name), mark)
-
-
-def json_texts(file: BinaryIO, name: str) -> Iterator[str]:
-    """The "text" of each line, which is a JSON object, or ValueError."""
-    for number, line in enumerate(file, 1):
-        try:
-            text = json.loads(line)["text"] if line.strip() else ""
-        except (ValueError, KeyError, TypeError):
-            text = None
-        if not isinstance(text, str):
-            raise ValueError(
-                f'{name}, line {number} is not a JSON object with a "text": '
-                "give JSON lines, or plain text"
-            )
-        yield text
-
-
-def read_pieces(file: BinaryIO, name: str, size: int = 2**20) -> Iterator[str]:
-    """A UTF-8 text in pieces; ValueError says what else it is."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    try:
-        while data := file.read(size):
-            if b"\0" in data:
-                raise ValueError(
-                    f"{name} is binary (it holds zero bytes): give a text file"
-                )
-            yield decoder.decode(data)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name} is not UTF-8 text ({error.reason}): save it as UTF-8"
-        ) from None
-
-
-def documents(pieces: Iterable[str], mark: str) -> Iterator[str | None]:
-    """Pieces of documents, each document followed by None.
-
-    Documents are what stands between marks, without the white space at
-    their ends; empty ones are left out. A piece ends before a space after a
-    word: no token reaches over it, so pieces encode as the whole does.
-    """
-    held, inside = "", False
-    for piece in pieces:
-        *done, held = (held + piece).split(mark)
-        for text in done:
-            yield from closing(text, inside)
-            inside = False
-        held = held if inside else held.lstrip()
-        # what could be the beginning of a mark, or trailing space, waits
-        if safe := SAFE.match(held[: max(0, len(held) - len(mark) + 1)]):
-            yield safe[0]
-            held, inside = held[safe.end() :], True
-    yield from closing(held, inside)
-
-
-def closing(text: str, inside: bool) -> Iterator[str | None]:
-    """The rest of a document, and its end, if there is anything of it."""
-    text = text.rstrip() if inside else text.strip()
-    if text:
-        yield text
-    if text or inside:
-        yield None
