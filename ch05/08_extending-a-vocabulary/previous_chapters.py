@@ -1,0 +1,1175 @@
+# GENERATED from ch02/01_main-chapter-code/ch02.ipynb
+#            and ch03/01_main-chapter-code/ch03.ipynb
+#            and ch04/01_main-chapter-code/ch04.ipynb
+#            and ch05/02_alternative-weight-loading/weight-loading.ipynb
+#            and ch05/01_main-chapter-code/ch05.ipynb
+# Do not edit. Change the notebook and run: python shared/export.py
+
+import base64
+import contextlib
+import itertools
+import json
+import math
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import regex
+import safetensors.torch
+import tiktoken
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from scratch_llm.broken_text import as_text
+from scratch_llm.fast import attention
+from scratch_llm.files import atomic
+from scratch_llm.gpt2_files import GPT2, find_gpt2, gpt2_name
+from scratch_llm.gpt2_vocabulary import bring_vocabulary
+from scratch_llm.runs import find_model
+from torch import Tensor, nn
+
+# ---- ch02: text_data ----
+
+END_OF_TEXT = "<|endoftext|>"
+
+GPT2_PATTERN = (
+    r"'s|'t|'re|'ve|'m|'ll|'d"     # English endings
+    r"| ?\p{L}+| ?\p{N}+"          # letters, digits, with one space before
+    r"| ?[^\s\p{L}\p{N}]+"         # anything else that is not space
+    r"|\s+(?!\S)|\s+"              # space; its last goes to the next word
+)
+SPLIT = regex.compile(GPT2_PATTERN)
+
+
+def split_text(text: str | bytes) -> list[str]:
+    """Cut text where GPT-2 does; joined, the pieces are the text again."""
+    return SPLIT.findall(as_text(text))
+
+
+def gpt2_encoding() -> tiktoken.Encoding:
+    """GPT-2's tokenizer, also where tiktoken's own download is blocked.
+
+    ConnectionError, after seconds and not minutes, if there is no way.
+    """
+    bring_vocabulary()
+    return tiktoken.get_encoding("gpt2")
+
+
+def cut_special(text: str, allowed: set[str], refused: set[str]) -> list[str]:
+    """Cut text at allowed special tokens, which are every second part."""
+    if found := sorted(token for token in refused if token in text):
+        raise ValueError(f"the text holds {found}: pass allowed_special, or "
+                         "use encode_ordinary to take it letter by letter")
+    if not allowed:
+        return [text]
+    longest_first = sorted(map(regex.escape, allowed), key=len, reverse=True)
+    return regex.split("(" + "|".join(longest_first) + ")", text)
+
+
+def checked(ranks: dict[bytes, int]) -> dict[bytes, int]:
+    """The ranks themselves; ValueError if a byte or a rank is missing."""
+    if lacking := [b for b in range(256) if bytes([b]) not in ranks]:
+        raise ValueError(f"no token for the bytes {lacking}")
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise ValueError(f"{len(ranks)} ranks must be 0..{len(ranks) - 1}")
+    return ranks
+
+
+class Vocabulary:
+    """Tokens (bytes) by rank, then the special tokens."""
+
+    def __init__(self, ranks: dict[bytes, int],
+                 special_tokens: Iterable[str] = (END_OF_TEXT,)):
+        self.ranks = checked(ranks)
+        self.special = {t: i for i, t in enumerate(special_tokens, len(ranks))}
+        self.tokens = dict(enumerate(
+            [*sorted(ranks, key=ranks.get), *map(str.encode, self.special)]))
+        self.n_vocab = len(self.tokens)
+        self.eot_token = self.special.get(END_OF_TEXT)
+        self.ids_of = lru_cache(2**16)(partial(encode_piece, ranks=ranks))
+
+    @classmethod
+    def from_ranks(cls, *args: object, **options: object) -> "BPETokenizer":
+        return cls(*args, **options)
+
+    @classmethod
+    def load(cls, path: str | Path, **options: object) -> "BPETokenizer":
+        return cls(read_ranks(path), **options)
+
+    def save(self, path: str | Path) -> None:
+        write_ranks(self.ranks, path)
+
+
+class BPETokenizer(Vocabulary):
+    """Byte-pair encoding; GPT-2's, id by id, if given GPT-2's ranks."""
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        return [i for piece in split_text(text) for i in self.ids_of(piece)]
+
+    def encode(self, text: str, allowed_special: set | str = ()) -> list[int]:
+        special = self.special.keys()
+        allowed = special if allowed_special == "all" else set(allowed_special)
+        parts = cut_special(text, special & allowed, special - allowed)
+        ids = []
+        for number, part in enumerate(parts):
+            if number % 2 == 0:
+                ids += self.encode_ordinary(part)
+            else:
+                ids.append(self.special[part])
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        try:
+            return b"".join(self.tokens[int(i)] for i in ids)
+        except KeyError as bad:
+            raise ValueError(f"no id {bad} in 0..{self.n_vocab - 1}") from None
+
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+
+class Tokenizer(Protocol):
+    """What the course asks of a tokenizer; ids are 0 to n_vocab - 1."""
+
+    n_vocab: int
+    eot_token: int                                  # <|endoftext|>
+
+    def encode(self, text: str, *,
+               allowed_special: set[str]) -> list[int]: ...
+    def encode_ordinary(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+NEVER, LONG = 1 << 60, 100         # no such rank; bytes of a long piece
+
+
+def merge_short(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
+    """The ids of a piece. Token k is piece[cuts[k]:cuts[k + 1]]."""
+    cuts = list(range(len(piece) + 1))
+    score = [ranks.get(piece[i:i + 2], NEVER) for i in cuts[:-2]]
+    while score and (lowest := min(score)) < NEVER:
+        k = score.index(lowest)
+        del score[k], cuts[k + 1]
+        for j in (k - 1, k):
+            if 0 <= j < len(score):
+                score[j] = ranks.get(piece[cuts[j]:cuts[j + 2]], NEVER)
+    return [ranks[piece[i:j]] for i, j in pairwise(cuts)]
+
+
+def encode_piece(piece: str, ranks: dict[bytes, int]) -> list[int]:
+    """The ids of one piece, by the method that suits its length."""
+    data = piece.encode("utf-8", "surrogateescape")
+    if data in ranks:
+        return [ranks[data]]
+    return (merge_short if len(data) < LONG else merge_long)(data, ranks)
+
+
+def merge_long(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
+    """The ids that merge_short gives, in n log n steps.
+
+    after[i]: where the token that starts at i ends; 0 if none starts there.
+    """
+    n = len(piece)
+    before, after = list(range(-1, n)), list(range(1, n + 2))
+    heap = [(ranks[piece[i:i + 2]], i, i + 2) for i in range(n - 1)
+            if piece[i:i + 2] in ranks]
+    heapify(heap)
+    while heap:
+        _, i, end = heappop(heap)
+        middle = after[i]
+        if not middle or after[middle] != end:
+            continue                          # one of the two has changed
+        after[i], after[middle], before[end] = end, 0, i
+        for j in (before[i], i):
+            if j >= 0 and after[j] < n:
+                stop = after[after[j]]
+                rank = ranks.get(piece[j:stop])
+                if rank is not None:
+                    heappush(heap, (rank, j, stop))
+    return [ranks[piece[i:after[i]]] for i in range(n) if after[i]]
+
+
+def write_ranks(ranks: dict[bytes, int], path: str | Path) -> None:
+    """Write tiktoken's format: per line a token in base64, and its rank."""
+    Path(path).write_bytes(b"".join(
+        base64.b64encode(token) + b" %d\n" % ranks[token]
+        for token in sorted(ranks, key=ranks.get)))
+
+
+def read_ranks(path: str | Path) -> dict[bytes, int]:
+    """Read tiktoken's format; ValueError if the file is something else."""
+    lines = Path(path).read_bytes().splitlines()
+    try:
+        return {base64.b64decode(token, validate=True): int(rank)
+                for token, rank in map(bytes.split, lines)}
+    except ValueError as why:
+        raise ValueError(f"{path} is no file of ranks: {why}") from None
+
+
+def load_encoding(path: str | Path) -> tiktoken.Encoding:
+    """A saved vocabulary run by tiktoken; END_OF_TEXT follows the ranks."""
+    ranks = read_ranks(path)
+    return tiktoken.Encoding(
+        Path(path).stem, pat_str=GPT2_PATTERN, mergeable_ranks=ranks,
+        special_tokens={END_OF_TEXT: len(ranks)})
+
+
+# ---- ch03: attention ----
+
+
+def head_size(d_out: int, num_heads: int) -> int:
+    """How many channels each head gets: D = d_out / num_heads.
+
+    Raises ValueError if the channels do not divide evenly.
+    """
+    if num_heads < 1 or d_out % num_heads:
+        raise ValueError(f"d_out={d_out} channels cannot be divided evenly "
+                         f"among num_heads={num_heads}")
+    return d_out // num_heads
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """Make heads an axis of their own: (B, T, C) -> (B, H, T, D)."""
+    B, T, C = x.shape
+    D = head_size(C, num_heads)
+    return x.view(B, T, num_heads, D).transpose(1, 2)   # (B, H, T, D)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Put the heads side by side again: (B, H, T, D) -> (B, T, C)."""
+    return x.transpose(1, 2).flatten(2)                 # (B, T, C)
+
+
+# ---- ch04: gpt ----
+
+GPT_CONFIG_124M = {
+    "vocab_size": 50257, "context_length": 1024,        # V, and the most T
+    "emb_dim": 768, "n_heads": 12, "n_layers": 12,      # C, H, L
+    "drop_rate": 0.1, "qkv_bias": False,
+}
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with this message unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check_config(cfg: dict, **more: object) -> dict:
+    """A copy of cfg; ValueError with key and value if it makes no model.
+
+    more: what another architecture needs besides, each key with a type or
+    with a test, as in check_config(cfg, n_groups=int, base=lambda b: b > 1).
+    """
+    known = GPT_CONFIG_124M.keys() | more
+    missing = sorted(known - cfg.keys())
+    unknown = sorted(cfg.keys() - known - {"tie_weights"})
+    require(not missing and not unknown,
+            f"config: missing {missing}, unknown {unknown}")
+    for key in list(GPT_CONFIG_124M)[:5]:               # the sizes
+        require(type(cfg[key]) is int and cfg[key] > 0,
+                f"{key}={cfg[key]!r} is not a positive integer")
+    C, H, rate = cfg["emb_dim"], cfg["n_heads"], cfg["drop_rate"]
+    require(C % H == 0, f"emb_dim={C} cannot be shared by n_heads={H}")
+    require(0 <= rate < 1, f"drop_rate={rate!r} is not in [0, 1)")
+    for key, kind in {"qkv_bias": bool, "tie_weights": bool, **more}.items():
+        value = cfg.get(key, False)                     # tie_weights may lack
+        if isinstance(kind, type):
+            good, kind = type(value) is kind, kind.__name__
+        else:
+            good, kind = kind(value), "value that works"
+        require(good, f"{key}={value!r} is no {kind}")
+    return dict(cfg)
+
+
+class LayerNorm(nn.Module):
+    """Give every token's numbers mean 0 and variance 1, then rescale them.
+
+    (..., C) -> (..., C), each row on its own. Source: Ba et al. 2016, eq. 4.
+    """
+
+    def __init__(self, emb_dim: int):
+        super().__init__()
+        self.eps = 1e-5                                 # as in GPT-2
+        self.scale = nn.Parameter(torch.ones(emb_dim))
+        self.shift = nn.Parameter(torch.zeros(emb_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.scale.shape, self.scale, self.shift,
+                            self.eps)
+
+
+class GELU(nn.Module):
+    """A gate that opens smoothly, in GPT-2's form with tanh.
+
+    Any shape. Source: Hendrycks and Gimpel 2016, section 2.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x, approximate="tanh")
+
+
+class FeedForward(nn.Module):
+    """Let every token think on its own: (B, T, C) -> 4C -> (B, T, C)."""
+
+    def __init__(self, cfg: dict):
+        super().__init__()
+        C = cfg["emb_dim"]
+        self.layers = nn.Sequential(
+            nn.Linear(C, 4 * C), GELU(), nn.Linear(4 * C, C))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def init_like_gpt2(model: nn.Module, n_layers: int) -> None:
+    """Draw start values as GPT-2 did; what adds to the stream is smaller.
+
+    Source: Radford et al. 2019, section 2.3, and their published code.
+    """
+    smaller = 0.02 / (2 * n_layers)**0.5
+    for name, p in model.named_parameters():
+        if name.endswith(("out_proj.weight", "layers.2.weight")):
+            nn.init.normal_(p, std=smaller)
+        elif p.ndim == 2:
+            nn.init.normal_(p, std=0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(p)
+
+
+GPT2_SIZES = {                # C, L, H
+    "124M": (768, 12, 12),
+    "355M": (1024, 24, 16),
+    "774M": (1280, 36, 20),
+    "1558M": (1600, 48, 25),
+}
+
+
+def gpt2_config(size: str, **changes: object) -> dict:
+    """The config of one of GPT-2's sizes, e.g. gpt2_config("355M")."""
+    require(size in GPT2_SIZES, f"no GPT-2 {size!r}: {list(GPT2_SIZES)}")
+    C, L, H = GPT2_SIZES[size]
+    return {**GPT_CONFIG_124M, "emb_dim": C, "n_layers": L, "n_heads": H,
+            **changes}
+
+
+class KVCache:
+    """Keys and values of the tokens read so far, for every block.
+
+    Two tensors (L, B, H, capacity, D), allocated once; length counts the
+    positions filled. Raises ValueError when more is stored than fits.
+    kind: dtype and device, as for torch.empty.
+    """
+
+    def __init__(self, cfg: dict, batch_size: int = 1,
+                 capacity: int | None = None, **kind: object):
+        H = cfg["n_heads"]
+        shape = (cfg["n_layers"], batch_size, H,
+                 capacity or cfg["context_length"], cfg["emb_dim"] // H)
+        self.keys = torch.empty(shape, **kind)
+        self.values = torch.empty(shape, **kind)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the memory is kept."""
+        self.length = 0
+
+    def store(self, layer: int, k: Tensor, v: Tensor) -> tuple:
+        """Add new k, v (B, H, T, D); all that this layer has: (B, H, S, D)."""
+        start, end = self.length, self.length + k.shape[2]
+        require(end <= self.keys.shape[3],
+                f"{end} tokens in a cache for {self.keys.shape[3]}")
+        self.keys[layer, :, :, start:end] = k           # (B, H, T, D)
+        self.values[layer, :, :, start:end] = v
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+    """Causal attention; q are the last T of the S positions of k and v.
+
+    q (B, H, T, D), k and v (B, H, S, D) -> (B, H, T, D).
+    """
+    T, S = q.shape[2], k.shape[2]
+    mask = None
+    if 1 < T < S:                                       # a past to read, too
+        mask = q.new_full((T, S), -torch.inf).triu(1 + S - T)
+    return attention(q, k, v, mask, dropout, is_causal=(T == S and T > 1))
+
+
+class MultiHeadAttention(nn.Module):
+    """Chapter 3's attention, which can now also read from a cache.
+
+    (B, T, d_in) -> (B, T, d_out); layer says which part of cache is ours.
+    """
+
+    def __init__(self, d_in: int, d_out: int, context_length: int,
+                 dropout: float, num_heads: int, qkv_bias: bool = False):
+        super().__init__()
+        require(d_out % num_heads == 0,
+                f"d_out={d_out} cannot be shared by num_heads={num_heads}")
+        self.num_heads, self.dropout = num_heads, dropout
+        self.qkv = nn.Linear(d_in, 3 * d_out, bias=qkv_bias)
+        self.out_proj = nn.Linear(d_out, d_out)
+
+    def forward(self, x: Tensor, cache: KVCache | None = None,
+                layer: int = 0) -> Tensor:
+        q, k, v = (split_heads(part, self.num_heads)    # (B, H, T, D)
+                   for part in self.qkv(x).chunk(3, dim=-1))
+        if cache is not None:                           # new
+            k, v = cache.store(layer, k, v)             # (B, H, S, D)
+        y = attend(q, k, v, self.dropout if self.training else 0.0)
+        return self.out_proj(merge_heads(y))            # (B, T, C)
+
+
+class TransformerBlock(nn.Module):
+    """Read from others, then think: x + att(norm(x)), then x + ff(norm(x)).
+
+    (B, T, C) -> (B, T, C). Source: Radford et al. 2019, section 2.3.
+    """
+
+    def __init__(self, cfg: dict):
+        super().__init__()
+        C = cfg["emb_dim"]
+        self.att = MultiHeadAttention(
+            C, C, cfg["context_length"], cfg["drop_rate"], cfg["n_heads"],
+            cfg["qkv_bias"])
+        self.ff = FeedForward(cfg)
+        self.norm1 = LayerNorm(C)
+        self.norm2 = LayerNorm(C)
+        self.drop_shortcut = nn.Dropout(cfg["drop_rate"])
+
+    def forward(self, x: Tensor, cache: KVCache | None = None,
+                layer: int = 0) -> Tensor:
+        x = x + self.drop_shortcut(self.att(self.norm1(x), cache, layer))
+        return x + self.drop_shortcut(self.ff(self.norm2(x)))
+
+
+class GPTModel(nn.Module):
+    """GPT-2: ids (B, T) -> logits (B, T, V) for each next token.
+
+    Source: Radford et al. 2019, section 2.3. Whatever else has cfg, forward,
+    new_cache and scale_logits can be trained and can write like it.
+    """
+
+    def __init__(self, cfg: dict):
+        super().__init__()
+        self.cfg = check_config(cfg)
+        V, C, L = cfg["vocab_size"], cfg["emb_dim"], cfg["n_layers"]
+        self.tok_emb = nn.Embedding(V, C)
+        self.pos_emb = nn.Embedding(cfg["context_length"], C)
+        self.drop_emb = nn.Dropout(cfg["drop_rate"])
+        blocks = (TransformerBlock(cfg) for _ in range(L))
+        self.trf_blocks = nn.ModuleList(blocks)
+        self.final_norm = LayerNorm(C)
+        self.out_head = nn.Linear(C, V, bias=False)
+        if cfg.get("tie_weights"):
+            self.out_head.weight = self.tok_emb.weight
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Start as GPT-2 did; what adds to the stream starts smaller."""
+        init_like_gpt2(self, self.cfg["n_layers"])
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None,
+                last_only: bool = False) -> Tensor:
+        start = cache.length if cache is not None else 0        # new
+        places = self.pos_emb.weight[start:start + ids.shape[-1]]
+        require(ids.ndim == 2 and len(places) == ids.shape[1],
+                f"ids {tuple(ids.shape)} from position {start} on: not (B, T)"
+                f" within context_length={self.cfg['context_length']}")
+        x = self.drop_emb(self.tok_emb(ids) + places)   # (B, T, C)
+        for layer, block in enumerate(self.trf_blocks):
+            x = block(x, cache, layer)                  # new: cache, layer
+        if cache is not None:                           # new
+            cache.length += ids.shape[1]
+        if last_only:                                   # new
+            x = x[:, -1:]                               # (B, 1, C)
+        return self.out_head(self.final_norm(x))        # (B, T, V)
+
+    def new_cache(self, batch_size: int = 1,
+                  capacity: int | None = None) -> KVCache:
+        """An empty cache where our weights are, for numbers like theirs."""
+        W = self.pos_emb.weight
+        return KVCache(self.cfg, batch_size, capacity,
+                       device=W.device, dtype=W.dtype)
+
+    @torch.no_grad()
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits by factor, in place, for good.
+
+        The last norm does it: the head may be the token table as well.
+        """
+        self.final_norm.scale.mul_(factor)
+        self.final_norm.shift.mul_(factor)
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout inside; afterwards the model's mode is what it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device of this name, or of SCRATCH_LLM_DEVICE, or the best here.
+
+    Raises ValueError if this machine does not have it.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    name = (name or os.environ.get("SCRATCH_LLM_DEVICE")
+            or ("cuda" if cuda else "mps" if mps else "cpu"))
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"no device {name!r} on this machine") from error
+
+
+# ---- ch05: gpt2_weights ----
+
+
+def import_tensorflow() -> ModuleType:
+    """TensorFlow, asked to be quiet; ValueError if it is not installed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    try:
+        import tensorflow
+    except ImportError:
+        raise ValueError(
+            "OpenAI's format is read with tensorflow, which is not installed: "
+            "pip install -r ch05/02_alternative-weight-loading/"
+            "requirements-tensorflow.txt, or take a .safetensors or .pth file"
+        ) from None
+    return tensorflow
+
+
+OPENAI_NAMES = {"tok_emb.weight": "model/wte", "pos_emb.weight": "model/wpe",
+                "final_norm.scale": "model/ln_f/g",
+                "final_norm.shift": "model/ln_f/b"}
+OPENAI_PARTS = {"norm1": "ln_1", "att.qkv": "attn/c_attn",
+                "att.out_proj": "attn/c_proj", "norm2": "ln_2",
+                "ff.layers.0": "mlp/c_fc", "ff.layers.2": "mlp/c_proj"}
+OPENAI_KINDS = {"weight": "w", "bias": "b", "scale": "g", "shift": "b"}
+
+
+def openai_name(ours: str) -> str:
+    """What OpenAI's file calls one of our parameters."""
+    if ours in OPENAI_NAMES:
+        return OPENAI_NAMES[ours]
+    inside = re.fullmatch(r"trf_blocks\.(\d+)\.(.+)\.(\w+)", ours)
+    if inside is None:
+        return ours                     # a head of its own: not in the file
+    block, part, kind = inside.groups()
+    return f"model/h{block}/{OPENAI_PARTS[part]}/{OPENAI_KINDS[kind]}"
+
+
+def huggingface_name(ours: str) -> str:
+    """What Hugging Face's files call one of our parameters."""
+    name = openai_name(ours).removeprefix("model/")
+    name = re.sub(r"^h(\d+)", r"h.\1", name).replace("/", ".")
+    name = re.sub(r"\.[wg]$|(?<=^wte)$|(?<=^wpe)$", ".weight", name)
+    return re.sub(r"\.b$", ".bias", name)
+
+
+def shape_fault(name: str, expected: tuple, found: tuple) -> str:
+    """What is wrong with a shape, in a line, or ''."""
+    expected, found = tuple(expected), tuple(found)
+    if expected == found:
+        return ""
+    hint = ", its transpose" if found == expected[::-1] else ""
+    return f"{name}: the model expects {expected}, found {found}{hint}"
+
+
+@torch.no_grad()
+def copy_tensor(name: str, parameter: Tensor, tensor: Tensor) -> None:
+    """Copy a tensor into a parameter, in place.
+
+    Raises ValueError if the shapes differ, if the tensor holds no
+    floating-point numbers, or if the parameter has no memory (meta).
+    """
+    if fault := shape_fault(name, parameter.shape, tensor.shape):
+        raise ValueError(fault)
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name}: {tensor.dtype} holds no weights")
+    if parameter.is_meta:
+        raise ValueError(f"{name} has no memory yet: see empty_model")
+    parameter.copy_(tensor)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor that is still in its file: its shape, and how to read it."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], Tensor]
+    parts: tuple["StoredTensor", ...] = ()     # one below the other, if any
+
+    def transposed(self) -> "StoredTensor":
+        """(in, out) or (1, in, out) -> (out, in), once it is read."""
+        shape = self.shape[1:] if self.shape[:-2] == (1,) else self.shape
+        return StoredTensor(shape[::-1], lambda: self.read().reshape(shape).T)
+
+
+def concatenate(parts: list[StoredTensor]) -> StoredTensor:
+    """Tensors of one shape (n, ...), laid one below the other."""
+    shapes = [part.shape for part in parts]
+    if len(parts) == 1:
+        return parts[0]
+    if len(set(shapes)) > 1 or not shapes[0]:
+        raise ValueError(f"parts of one layer have the shapes {shapes}")
+    shape = (len(parts) * shapes[0][0], *shapes[0][1:])
+    return StoredTensor(
+        shape, lambda: torch.cat([part.read() for part in parts]),
+        tuple(parts))
+
+
+def find_faults(model: GPTModel, tensors: Mapping[str, StoredTensor]
+                ) -> list[str]:
+    """All that is missing, unused or of another shape, by name."""
+    names = dict(model.named_parameters(remove_duplicate=False))
+    once = [name for name, _ in model.named_parameters()]
+    missing = [name for name in once if name not in tensors]
+    unused = sorted(tensors.keys() - names.keys())
+    faults = [f"{what}: {', '.join(found)}" for what, found in
+              (("missing", missing), ("unused", unused)) if found]
+    shapes = (shape_fault(name, p.shape, tensors[name].shape)
+              for name, p in names.items() if name in tensors)
+    return faults + [fault for fault in shapes if fault]
+
+
+def show_tensors(model: GPTModel, tensors: Mapping[str, StoredTensor]) -> None:
+    """Print expected against found, for every parameter."""
+    print(f"{'parameter':34}{'expected':>14}{'found':>14}")
+    for name, p in model.named_parameters():
+        found = tuple(tensors[name].shape) if name in tensors else "nothing"
+        print(f"{name:34}{tuple(p.shape)!s:>14}{found!s:>14}")
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Whatever a library says of a bad file becomes a ValueError."""
+    try:
+        yield
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:     # each library has errors of its own
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            "this is no file of weights, or it was cut short "
+            f"({type(error).__name__}: {reason})") from None
+
+
+def copy_parts(name: str, p: nn.Parameter, tensor: StoredTensor | Tensor,
+               filled: dict[int, str]) -> None:
+    """Read one tensor into its parameter, part by part.
+
+    filled: the name by which a parameter was filled, by its id. Raises
+    ValueError if a second name of a parameter brings other numbers.
+    """
+    twin = filled.setdefault(id(p), name)
+    parts = getattr(tensor, "parts", ()) or (tensor,)
+    for place, part in zip(p.detach().chunk(len(parts)), parts, strict=True):
+        with one_line_errors():
+            read = part.read() if isinstance(part, StoredTensor) else part
+        if twin == name:
+            copy_tensor(name, place, read)
+        elif not torch.equal(place, read):
+            raise ValueError(f"{name} differs from {twin}: not a tied head")
+
+
+def load_tensors(model: GPTModel, tensors: Mapping[str, StoredTensor | Tensor],
+                 show: bool = False) -> GPTModel:
+    """Fill every parameter of a model, the largest first, one at a time.
+
+    tensors: by our names. show: print expected against found. Raises
+    ValueError with all that does not fit. A tied head may be there twice.
+    """
+    if show:
+        show_tensors(model, tensors)
+    if faults := find_faults(model, tensors):
+        raise ValueError("the weights do not fit. " + "; ".join(faults))
+    filled: dict[int, str] = {}
+    for name, p in sorted(model.named_parameters(remove_duplicate=False),
+                          key=lambda pair: -pair[1].numel()):
+        if name in tensors:              # a tied head may be stored once
+            copy_parts(name, p, tensors[name], filled)
+    return model
+
+
+def separate_names(ours: str) -> list[str]:
+    """The same where queries, keys and values are three layers."""
+    if ".qkv." not in ours:
+        return [ours]
+    return [ours.replace("qkv", f"W_{part}")
+            for part in ("query", "key", "value")]
+
+
+BUFFERS = re.compile(      # causal masks that were saved with the weights
+    r"h\.\d+\.attn\.(masked_)?bias|trf_blocks\.\d+\.att\.mask")
+MATRIX = re.compile(r"trf_blocks\..+\.(qkv|out_proj|layers\.\d)\.weight")
+LAYOUTS = {                # a name that gives it away, and our names there
+    "model/wte": openai_name,
+    "wte.weight": huggingface_name,
+    "trf_blocks.0.att.W_query.weight": separate_names,
+    "trf_blocks.0.att.qkv.weight": str,               # they are the same
+}
+
+
+def to_our_names(stored: Mapping[str, StoredTensor], ours: Iterable[str]
+                 ) -> dict[str, StoredTensor]:
+    """The tensors of a file under our names and in our layout."""
+    rest = {}
+    for name, tensor in stored.items():
+        name = name.removeprefix("transformer.")
+        if not BUFFERS.fullmatch(name):
+            rest[name.replace("lm_head.", "out_head.")] = tensor
+    layout = next((key for key in LAYOUTS if key in rest), None)
+    if layout is None:
+        raise ValueError("no GPT-2: its tensors are called "
+                         f"{', '.join(sorted(rest)[:3]) or 'nothing'}")
+    found = {}
+    for name in ours:
+        theirs = LAYOUTS[layout](name)
+        parts = [theirs] if isinstance(theirs, str) else theirs
+        if all(part in rest for part in parts):
+            one = concatenate([rest.pop(part) for part in parts])
+            turn = "wte" in layout and MATRIX.fullmatch(name)
+            found[name] = one.transposed() if turn else one
+    return found | rest
+
+
+class FileReader:
+    """Reads tensors of a file, which it opens anew after `limit` bytes.
+
+    opener: opens the file and returns a function from name to tensor.
+    """
+
+    def __init__(self, opener: Callable[[], Callable[[str], Tensor]],
+                 limit: float):
+        self.opener, self.limit = opener, limit
+        self.get, self.used = None, 0
+
+    def read(self, name: str) -> Tensor:
+        if self.get is None or self.used > self.limit:
+            self.get = None                              # close it first
+            self.get, self.used = self.opener(), 0
+        tensor = self.get(name)
+        self.used += tensor.nbytes
+        return tensor
+
+
+def open_openai(folder: Path) -> dict[str, StoredTensor]:
+    """The tensors of OpenAI's TensorFlow checkpoint, still in the file."""
+    load_checkpoint = import_tensorflow().train.load_checkpoint
+    prefix = str(Path(folder, "model.ckpt"))
+    shapes = load_checkpoint(prefix).get_variable_to_shape_map()
+
+    def opener() -> Callable[[str], Tensor]:
+        reader = load_checkpoint(prefix)
+        return lambda name: torch.from_numpy(reader.get_tensor(name))
+
+    file = FileReader(opener, 0)             # opening it costs nothing
+    return {name: StoredTensor(tuple(shape), partial(file.read, name))
+            for name, shape in shapes.items()}
+
+
+def open_safetensors(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file, still in the file."""
+    with safe_open(path, framework="pt") as opened:
+        shapes = {name: tuple(opened.get_slice(name).get_shape())
+                  for name in opened.keys()}
+    file = FileReader(lambda: safe_open(path, framework="pt").get_tensor,
+                      Path(path).stat().st_size / 25)
+    return {name: StoredTensor(shape, partial(file.read, name))
+            for name, shape in shapes.items()}
+
+
+def open_pytorch(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a PyTorch state dict, still in the file."""
+    new = zipfile.is_zipfile(path)
+    load = partial(torch.load, path, map_location="cpu", weights_only=True,
+                   mmap=new)
+    state = load()
+    if not (isinstance(state, dict) and state and all(
+            isinstance(name, str) and isinstance(tensor, Tensor)
+            for name, tensor in state.items())):
+        raise ValueError("it holds no state dict, which is names and tensors")
+    limit = Path(path).stat().st_size / 25 if new else float("inf")
+    file = FileReader(lambda: load().__getitem__, limit)
+    return {name: StoredTensor(tuple(tensor.shape), partial(file.read, name))
+            for name, tensor in state.items()}
+
+
+BLOCK_NUMBER = re.compile(r"(?:model/h|h\.|trf_blocks\.)(\d+)[./]")
+
+
+def heads_in(folder: Path) -> dict[str, int]:
+    """What hparams.json in OpenAI's folder says; nothing without it."""
+    try:
+        text = Path(folder, "hparams.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    try:
+        return {"n_heads": json.loads(text)["n_head"]}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("its hparams.json does not tell n_head") from None
+
+
+def sizes_in(tensors: Mapping[str, StoredTensor]) -> dict[str, int]:
+    """What the shapes of a file say, by the keys of a config."""
+    blocks = filter(None, map(BLOCK_NUMBER.match, tensors))
+    found = {"n_layers": 1 + max((int(b[1]) for b in blocks), default=-1)}
+    for name, key in (("tok_emb.weight", "vocab_size"),
+                      ("pos_emb.weight", "context_length")):
+        if name in tensors and len(tensors[name].shape) == 2:
+            found[key], found["emb_dim"] = tensors[name].shape
+    return found
+
+
+def check_sizes(cfg: dict, found: dict[str, int]) -> None:
+    """ValueError with what differs, and the size it would be."""
+    differ = {key: n for key, n in found.items() if n != cfg[key]}
+    if not differ:
+        return
+    fits = [f"; it looks like {size}" for size, (C, L, _) in
+            GPT2_SIZES.items() if (found.get("emb_dim"), found["n_layers"])
+            == (C, L) and (C, L) != (cfg["emb_dim"], cfg["n_layers"])]
+    expected = {key: cfg[key] for key in differ}
+    raise ValueError(f"this is another size: expected {expected}, found "
+                     f"{differ}{''.join(fits)}")
+
+
+def empty_model(cfg: dict) -> GPTModel:
+    """A model whose parameters have memory, and no values yet."""
+    with torch.device("meta"):
+        model = GPTModel(cfg)
+    model = model.to_empty(device="cpu")
+    if cfg.get("tie_weights"):
+        model.out_head.weight = model.tok_emb.weight
+    return model.eval()
+
+
+def open_weights(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a file or folder, by the route that it needs."""
+    path = Path(path)
+    if not path.exists():
+        raise ValueError("it does not exist: gpt_download.py fetches weights")
+    with one_line_errors():
+        if (path / "model.ckpt.index").is_file():
+            return open_openai(path)
+        if path.is_dir():
+            held = sorted(child.name for child in path.iterdir())[:4]
+            raise ValueError("a folder without model.ckpt.index; it holds "
+                             f"{', '.join(held) or 'nothing'}: name a file")
+        if path.suffix == ".safetensors":
+            return open_safetensors(path)
+        if path.suffix in (".pth", ".pt", ".bin"):
+            return open_pytorch(path)
+        raise ValueError("neither OpenAI's folder nor a file that ends in "
+                         ".safetensors, .pth, .pt or .bin")
+
+
+def load_gpt2(cfg: dict, path: str | Path, show: bool = False) -> GPTModel:
+    """A model of this config with the weights at path, ready to write.
+
+    Takes little more memory than the model. show: print expected against
+    found. Raises ValueError with the path and all that is wrong.
+    """
+    try:
+        stored, model = open_weights(Path(path)), empty_model(cfg)
+        names = [n for n, _ in model.named_parameters()]
+        tensors = to_our_names(stored, names)
+        check_sizes(cfg, sizes_in(tensors) | heads_in(Path(path)))
+        return load_tensors(model, tensors, show)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def gpt2_model(size: str, path: str | Path) -> GPTModel:
+    """GPT-2 of a size, e.g. "124M", from a file or from OpenAI's folder."""
+    return load_gpt2(gpt2_config(size, drop_rate=0.0, qkv_bias=True,
+                                 tie_weights=True), path)
+
+
+# ---- ch05: pretraining ----
+
+IGNORE = -100                  # a target with this id is not graded
+Batch = tuple[Tensor, Tensor]  # inputs and targets, (B, T) each
+
+
+def sum_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Total surprise, the sum of -ln p(target); IGNORE adds nothing.
+
+    logits (B, T, V), targets (B, T) -> scalar. Source: Shannon 1948, 6.
+    """
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(),
+                           ignore_index=IGNORE, reduction="sum")
+
+
+def count_targets(batches: Iterable[Batch]) -> int:
+    """How many targets of these batches are graded."""
+    return sum(int((targets != IGNORE).sum()) for _, targets in batches)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """A context in which matrix products run in fp32 or bf16."""
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"precision is fp32 or bf16, got {precision!r}")
+    return torch.autocast(device.type, dtype=torch.bfloat16,
+                          enabled=precision == "bf16")
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: list[Batch],
+             precision: str = "fp32") -> float:
+    """Nats per graded target, without dropout; the mode is restored."""
+    device, total = next(model.parameters()).device, 0.0
+    if not (n_targets := count_targets(batches)):
+        raise ValueError("nothing to evaluate: no target is graded")
+    with eval_mode(model):
+        for inputs, targets in batches:
+            with autocast(device, precision):
+                logits = model(inputs.to(device))
+            total += sum_nll(logits, targets.to(device)).item()
+    return total / n_targets
+
+
+def story_rows(texts: Iterable[str], tokenizer: Tokenizer) -> list[list[int]]:
+    """One row of ids per whole text, with <|endoftext|> at both ends.
+
+    A space goes before each text, so that its first word is the same token
+    as everywhere else.
+    """
+    eot, encode = tokenizer.eot_token, tokenizer.encode_ordinary
+    return [[eot, *encode(f" {text}"), eot] for text in texts]
+
+
+def pad_batch(rows: list[list[int]], pad_id: int = 0) -> Batch:
+    """Rows of unequal length as one batch; padding is never graded.
+
+    Returns inputs and targets (B, T), T = longest row - 1.
+    """
+    T = max(map(len, rows)) - 1
+    inputs = torch.full((len(rows), T), pad_id)
+    targets = torch.full((len(rows), T), IGNORE)
+    for i, row in enumerate(rows):
+        ids = torch.tensor(row)
+        inputs[i, :len(row) - 1] = ids[:-1]
+        targets[i, :len(row) - 1] = ids[1:]
+    return inputs, targets
+
+
+def bucket_batches(rows: list[list[int]], batch_size: int,
+                   generator: torch.Generator | None = None) -> list[Batch]:
+    """Batches of rows of similar length, so that little is padding.
+
+    With a generator the batches come in random order. Rows are sorted by
+    length, so the smallest batch holds the longest rows.
+    """
+    rows = sorted(rows, key=len)
+    batches = [pad_batch(rows[i:i + batch_size])
+               for i in range(0, len(rows), batch_size)]
+    if generator is None:
+        return batches
+    order = torch.randperm(len(batches), generator=generator).tolist()
+    return [batches[i] for i in order]
+
+
+def lr_at(step: int, steps: int, peak_lr: float, warmup: int) -> float:
+    """The rate at a step (from 0): a straight rise, then half a cosine.
+
+    Source: Loshchilov and Hutter 2017, eq. 5, without restarts.
+    """
+    if step < warmup:
+        return peak_lr * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak_lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+@dataclass
+class Schedule:
+    """How many steps, and the learning rate at each."""
+
+    steps: int
+    peak_lr: float
+    warmup: int
+
+    def __call__(self, step: int) -> float:
+        return lr_at(step, self.steps, self.peak_lr, self.warmup)
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Matrices decay; biases, scales and shifts do not."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in params if p.dim() >= 2],
+         "weight_decay": weight_decay},
+        {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(model: nn.Module, weight_decay: float = 0.1,
+                   betas: tuple[float, float] = (0.9, 0.98)
+                   ) -> torch.optim.AdamW:
+    """AdamW with decoupled decay, in one fused kernel where there is one.
+
+    The rate is set step by step. Source: Loshchilov and Hutter 2019, alg. 2.
+    """
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(decay_groups(model, weight_decay), lr=0.0,
+                             betas=betas, fused=fused)
+
+
+def accumulate_gradients(model: nn.Module, batches: list[Batch],
+                         precision: str = "fp32") -> tuple[float, int]:
+    """Add to .grad what one large batch would add; loss and targets.
+
+    The loss is the mean over all graded targets, in nats.
+    """
+    device = next(model.parameters()).device
+    loss, n_targets = 0.0, count_targets(batches)
+    for inputs, targets in batches:
+        with autocast(device, precision):
+            logits = model(inputs.to(device))
+        part = sum_nll(logits, targets.to(device)) / n_targets
+        part.backward()
+        loss += part.item()
+    return loss, n_targets
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer,
+          batches: Iterator[Batch], schedule: Schedule, accumulate: int = 1,
+          clip: float = 1.0, precision: str = "fp32", start: int = 0,
+          backward: Callable = accumulate_gradients) -> Iterator[dict]:
+    """Train; yield a record per step: step, train (the loss), lr, ...
+
+    grad_norm: before clipping; FloatingPointError if it is not finite.
+    """
+    step = start
+    while step < schedule.steps:
+        model.train()
+        lr = schedule(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        loss, n_targets = backward(
+            model, list(itertools.islice(batches, accumulate)), precision)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
+        if not math.isfinite(loss + norm):
+            raise FloatingPointError(f"step {step}: loss {loss}, norm {norm}")
+        optimizer.step()
+        step += 1
+        yield {"step": step, "train": loss, "lr": lr, "grad_norm": norm,
+               "n_targets": n_targets}
+
+
+def save_model(path: str | Path, model: nn.Module, prefix: str = "") -> None:
+    """Weights in one file, with config and prefix in its header.
+
+    prefix: what stood before each text in training. A tied matrix is stored
+    once; the file is written whole or not at all.
+    """
+    about = {"architecture": type(model).__name__, "prefix": prefix,
+             "config": json.dumps(model.cfg)}
+    with atomic(path) as temporary:
+        safetensors.torch.save_model(model, str(temporary), about)
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """What save_model wrote about a model; ValueError says what is wrong."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path} does not exist: train first")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a whole checkpoint of this course "
+                         f"({error})") from None
+    if "config" not in about:
+        raise ValueError(f"{path} lacks 'config' in its header: it was not "
+                         "written by save_model")
+    return {"architecture": "GPTModel", "prefix": "", **about}
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu",
+               architecture: type = GPTModel) -> nn.Module:
+    """A saved model, in eval mode; ValueError if it is not one of these."""
+    about = read_header(path)
+    if about["architecture"] != architecture.__name__:
+        raise ValueError(f"{path} holds a {about['architecture']}, not a "
+                         f"{architecture.__name__}: pass its class")
+    try:
+        model = architecture(json.loads(about["config"]))
+        safetensors.torch.load_model(model, path)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path} is not a whole checkpoint of this course "
+                         f"({reason})") from None
+    return model.to(device).eval()
+
+
+def load_tokenizer(path: str | Path, vocab_size: int, prefix: str = ""
+                   ) -> tiktoken.Encoding:
+    """A saved tokenizer; ValueError if it does not fit the model.
+
+    prefix: if it is a space, prompts get one too (see encode_prompt).
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path} does not exist: a run folder holds "
+                         "model.safetensors and tokenizer.tiktoken")
+    try:
+        tokenizer = load_encoding(path)
+        size = tokenizer.n_vocab
+    except Exception as error:
+        raise ValueError(f"{path} is not a tokenizer file "
+                         f"({type(error).__name__})") from None
+    if size != vocab_size:
+        raise ValueError(f"{path} has {size} tokens, the model "
+                         f"{vocab_size}: they are not of one run")
+    tokenizer.add_prefix_space = prefix == " "
+    return tokenizer
+
+
+def open_gpt2(short: str, weights: str | Path = "gpt2",
+              download: bool = False) -> tuple[nn.Module, tiktoken.Encoding]:
+    """A GPT-2, by its short name, and its tokenizer."""
+    path = find_gpt2(short, weights)
+    if path is None and download:
+        from scratch_llm.download import fetch_gpt2
+        path = fetch_gpt2(short, weights)
+    if path is None:
+        raise ValueError(f"{short} is not in {weights}: fetch it with python "
+                         f"gpt_download.py {short}, or by download=True")
+    return gpt2_model(GPT2[short][0], path), gpt2_encoding()
+
+
+def from_pretrained(name: str | Path, device: str | None = None,
+                    weights: str | Path = "gpt2", download: bool = False,
+                    architecture: type = GPTModel
+                    ) -> tuple[nn.Module, tiktoken.Encoding]:
+    """A model and its tokenizer, by name, ready to write.
+
+    name: "storyteller", "gpt2-small (124M)" and its sisters, or the folder
+    of a run. weights: where GPT-2's files lie; download: fetch what is not
+    there. ValueError says what is missing, OSError why it cannot be had.
+    """
+    place, short = pick_device(device), gpt2_name(str(name))
+    if short in GPT2:
+        model, tokenizer = open_gpt2(short, weights, download)
+        return model.to(place), tokenizer
+    path, vocabulary = find_model(name)
+    model = load_model(path, place, architecture)
+    return model, load_tokenizer(vocabulary, model.cfg["vocab_size"],
+                                 read_header(path)["prefix"])
