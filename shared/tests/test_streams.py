@@ -94,6 +94,16 @@ def server(monkeypatch):
         thread.join()
 
 
+@pytest.fixture
+def memory():
+    """`memory()`: what this process occupies, in bytes."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("memory is read from /proc")
+    page = os.sysconf("SC_PAGE_SIZE")
+    return lambda: int(statm.read_text("ascii").split()[1]) * page
+
+
 def read(source: object) -> dict[str, bytes]:
     """All texts of a source, by their names without folders."""
     found = {}
@@ -227,10 +237,7 @@ def test_every_corpus_has_an_address():
         assert all(url.startswith("https://") for url in urls)
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="memory is read from /proc"
-)
-def test_a_large_download_takes_no_memory(server):
+def test_a_large_download_takes_no_memory(server, memory):
     """200 megabytes pass by."""
 
     def endless(handler, first):
@@ -242,11 +249,11 @@ def test_a_large_download_takes_no_memory(server):
         raise ConnectionError
 
     server.answer, server.block = endless, bytes(10**6)
-    before, largest, n = resident(), 0, 0
+    before, largest, n = memory(), 0, 0
     for _, file in streams.texts(f"{server.url}/file"):
         while piece := file.read(2**20):
             n += len(piece)
-            largest = max(largest, resident())
+            largest = max(largest, memory())
     assert n == 200 * 10**6
     assert largest - before < 30e6
 
@@ -343,12 +350,6 @@ def test_what_is_no_file_is_named(tmp_path):
 # ---- The beginning of a text ------------------------------------------------
 
 
-def resident() -> int:
-    """The memory of this process, in bytes."""
-    statm = Path("/proc/self/statm").read_text("ascii")
-    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def lines_of(*texts: str) -> bytes:
     return b"".join(json.dumps({"text": t}).encode() + b"\n" for t in texts)
 
@@ -394,10 +395,7 @@ def test_a_corpus_is_known_by_its_name(server, monkeypatch):
     assert not whole and TEXT.startswith(text) and len(text) > 990
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="memory is read from /proc"
-)
-def test_of_ten_gigabytes_one_is_enough_to_read(server, tmp_path):
+def test_of_ten_gigabytes_one_megabyte_is_read(server, tmp_path, memory):
     """A file of that size on the disk, and a download without an end."""
     block = b"a pond and a mill, " * 50_000
     path = tmp_path / "large.txt"
@@ -416,11 +414,11 @@ def test_of_ten_gigabytes_one_is_enough_to_read(server, tmp_path):
         raise ConnectionError
 
     server.answer = endless
-    before = resident()
+    before = memory()
     for source in (path, f"{server.url}/large.txt"):
         text, whole = streams.beginning(source, 1)
         assert not whole and 999_000 < len(text) <= 10**6
-    assert resident() - before < 50e6
+    assert memory() - before < 50e6
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n", b"<|endoftext|>\n" * 9])
