@@ -191,6 +191,11 @@ def code_block(wanted: str, guide: Path) -> str:
 # ---- Hours ---------------------------------------------------------------
 
 
+def page_title(page: Path) -> str:
+    """The first heading of a Markdown file."""
+    return page.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
 def hours_table(guide: Path) -> str:
     """What stands below `<!-- hours -->`."""
     rows = [
@@ -207,21 +212,23 @@ def hours_table(guide: Path) -> str:
             c.source for c in cells[:40] if c.cell_type == "markdown"
         )
         takes = TAKES.search(" ".join(text.split()))
-        solved = [
-            EXERCISE.match(title)
-            for notebook in sorted(chapter.glob("*/exercises.ipynb"))
-            for title in headings(notebook)
-        ]
-        times = [float(match[3] or 0) for match in solved if match]
-        hours = f"{takes[1]} hours" if takes else "less than an hour"
         total += HOURS[takes[1]] if takes else 0
-        minutes_in_all += sum(times)
-        where = relative(f"{chapter.name}/README.md", guide)
-        name = headings(lesson)[0]
-        rows.append(
-            f"| [{name}]({where}) | {hours} | {len(times) or ''} | "
-            f"{f'{sum(times):.0f}' if times else ''} |"
-        )
+        books = {p.parent: p for p in chapter.glob("*/exercises.ipynb")}
+        for folder in sorted({lesson.parent, *books}):
+            titles = headings(books[folder]) if folder in books else []
+            found = [match for t in titles if (match := EXERCISE.match(t))]
+            times = [float(match[3] or 0) for match in found]
+            minutes_in_all += sum(times)
+            main = folder == lesson.parent
+            page = chapter / "README.md" if main else folder / "README.md"
+            where = relative(page.relative_to(ROOT).as_posix(), guide)
+            hours = f"{takes[1]} hours" if takes else "less than an hour"
+            name = headings(lesson)[0] if main else page_title(page)
+            cells = [f"[{name}]({where})", hours if main else ""]
+            cells += (
+                [f"{len(times)}", f"{sum(times):.0f}"] if times else ["", ""]
+            )
+            rows.append(f"| {' | '.join(cells)} |")
     rows.append(
         f"| together | {total:.0f} hours | | {minutes_in_all:.0f}, that is "
         f"{minutes_in_all / 60:.0f} hours |"

@@ -204,7 +204,27 @@ def read_course(root: Path) -> list[Book]:
         book = read_book(path, root)
         if book.exercises or (book.problem and "exercise" in path.name):
             books.append(book)
-    return books
+    return fold_copies(books)
+
+
+def fold_copies(books: list[Book]) -> list[Book]:
+    """A copy beside exercises.ipynb counts there: the better state does."""
+    order = ["solved", "not yet", "not checked", "open"]
+    first = {book.label: book for book in books}
+    kept = []
+    for book in books:
+        original = first.get(book.label.rpartition("/")[0])
+        its = (
+            {one.number: one for one in original.exercises} if original else {}
+        )
+        if not its or {one.number for one in book.exercises} - its.keys():
+            kept.append(book)
+            continue
+        for one in book.exercises:
+            mine = its[one.number]
+            if order.index(one.state) < order.index(mine.state):
+                mine.state, mine.said = one.state, one.said
+    return kept
 
 
 def what_next(books: list[Book]) -> tuple[Book, Exercise] | None:

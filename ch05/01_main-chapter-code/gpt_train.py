@@ -115,8 +115,9 @@ def fit(schedule: Schedule, record: dict, args: argparse.Namespace) -> None:
     step, pace = record["step"], record["seconds"] / record["step"]
     fits = int(max(step + 1, min(args.steps, 60 * args.max_minutes / pace)))
     if step % 40 == 0 and abs(fits / schedule.steps - 1) > 0.04:
+        if schedule.steps == args.steps:  # said once; the bar follows
+            say(f"about {fits:,} steps fit into {args.max_minutes:g} minutes")
         schedule.steps = fits
-        say(f"{fits:,} steps fit into the time")
 
 
 def run(

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ class ShortParser(argparse.ArgumentParser):
     """Says what is wrong in one line and leaves with exit code 2."""
 
     def error(self, message: str) -> None:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            word = unknown.split()[0].split("=")[0]
+            if near := get_close_matches(word, self._option_string_actions):
+                message += f"; did you mean {near[0]}?"
         self.exit(2, f"{self.prog}: error: {message}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from traceback import walk_tb
 
 EXERCISES: dict[str, bool] = {}  # number -> solved
+HINTS = {  # what most often stands behind an error in a learner's code
+    IndexError: "; did a list get shorter while you walked over it?",
+}
 
 
 @contextmanager
@@ -36,7 +39,8 @@ def explain(why: Exception) -> str:
         in_a_cell = frame.f_globals is check.f_globals
         if in_a_cell and frame.f_code not in check.f_code.co_consts:
             where = f"line {line}, in {frame.f_code.co_name}"
-            return f"your code stopped with {told} ({where})"
+            hint = HINTS.get(type(why), "")
+            return f"your code stopped with {told} ({where}){hint}"
     return (
         f"the check stopped with {told}: has your cell run, and does it "
         "return what it should?"
@@ -48,8 +52,10 @@ def exercise_report() -> None:
     numbers = sorted(
         EXERCISES, key=lambda number: [int(n) for n in number.split(".")]
     )
-    left = [number for number in numbers if not EXERCISES[number]]
+    solved = [i for i, number in enumerate(numbers) if EXERCISES[number]]
+    after = max(solved, default=-1) + 1
+    left = [n for n in numbers[after:] + numbers if not EXERCISES[n]]
     bar = "".join("●" if EXERCISES[number] else "○" for number in numbers)
-    print(f"{bar}  {len(numbers) - len(left)} of {len(numbers)} solved")
+    print(f"{bar}  {len(solved)} of {len(numbers)} solved")
     if left:
         print(f"next: Exercise {left[0]}")

@@ -11,7 +11,10 @@ return list(text)
 # 2.1 space behind the word: front
 return regex.findall(r"\w+\s*|[^\w\s]\s*|\s+", text)
 
-# 2.1 drops the space at the end: joined
+# 2.1 groups that are found: (?:
+return regex.findall(r"\s*(\w+('\w+)*)|\s*[^\w\s]|\s+", text)
+
+# 2.1 drops the space at the end: the very end
 return regex.findall(r"\s*\w+|\s*[^\w\s]", text)
 
 # 2.1 splits at spaces: joined
@@ -23,7 +26,7 @@ return regex.findall(r"\s*\S+|\s+", text)
 # 2.1 cuts at the apostrophe: apostrophe is inside a word
 return regex.findall(r"\s*\w+|\s*[^\w\s]|\s+", text)
 
-# 2.1 returns nothing: TypeError: can only join
+# 2.1 returns nothing: is there a return
 parts = regex.findall(r"\s*\w+(?:'\w+)*|\s*[^\w\s]|\s+", text)
 
 # 2.2 share of known words: known words
@@ -114,6 +117,15 @@ for t in parts.values():
         if t[i - 1:i + 1] == [a, b]:
             t[i - 1:i + 1] = [a + b]
 return (a, b), parts
+
+# 2.4 the joined token instead of the pair: two tokens, ('h', 'a')
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+return a + b, {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
+               for w, t in parts.items()}
 
 # 2.4 returns only the lists: two things
 return {w: list(t) for w, t in parts.items()}
