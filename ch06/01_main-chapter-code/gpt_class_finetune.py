@@ -403,7 +403,7 @@ def save(run: Run, folder: Path) -> None:
 
 @torch.no_grad()
 def keep_base(run: Run, args: argparse.Namespace, folder: Path) -> None:
-    """Go back to the base by a share of the way: see 6.18.
+    """Go back to the base by a share of the way: see 6.19.
 
     Of LoRA the product of the detours is what shrinks.
     """

@@ -271,6 +271,17 @@ def test_lora_s_size_follows_from_the_shape(rank, layers, where):
             assert layer.B.shape == (d_out, rank)
 
 
+def test_merging_leaves_the_layer_as_it_was():
+    torch.manual_seed(0)
+    layer = c6.LoRALinear(torch.nn.Linear(6, 4), rank=2, alpha=4)
+    torch.nn.init.normal_(layer.B)
+    x = torch.randn(3, 6)
+    before = layer(x)
+    assert_close(layer.merged()(x), before)
+    assert_close(layer.merged()(x), before)
+    assert_close(layer(x), before)
+
+
 @both_shapes
 @pytest.mark.parametrize("rank, alpha", [(2, 8.0), (5, 5.0)])
 def test_lora_is_peft_s_lora(shape, rank, alpha):
@@ -421,6 +432,16 @@ def test_influence_is_what_a_word_adds(tokenizer):
     assert found[1][1] == pytest.approx(whole[name] - without, abs=1e-6)
     assert sum(whole.values()) == pytest.approx(1)
     assert len(c6.word_influence(model, tokenizer, "tea", "good")) == 1
+
+
+def test_the_sign_at_the_end_stays():
+    words = "Nora was sad. It was Sunday.".split()
+    assert c6.leave_out(words, 5) == "Nora was sad. It was."
+    assert c6.leave_out(words, 0) == "was sad. It was Sunday."
+    assert c6.leave_out(words, 2) == "Nora was It was Sunday."
+    assert c6.leave_out(["Why", "sad?!"], 1) == "Why?!"
+    assert c6.leave_out(["so", "glad"], 1) == "so"
+    assert c6.leave_out(["so", "!"], 1) == "so"
 
 
 # ---- Saving and loading --------------------------------------------------

@@ -8,6 +8,7 @@
 
 import base64
 import contextlib
+import copy
 import itertools
 import json
 import math
@@ -1168,8 +1169,8 @@ def predict_logits(model: Classifier, dataset: TextDataset,
     with eval_mode(model), autocast(device, precision):
         for rows, (ids, lengths, _) in zip(loader.batch_sampler, loader,
                                            strict=True):
-            said = model(ids.to(device), lengths.to(device))       # (B, K)
-            logits[rows] = said.float().cpu()
+            some = model(ids.to(device), lengths.to(device))       # (B, K)
+            logits[rows] = some.float().cpu()
     return logits
 
 
@@ -1222,7 +1223,7 @@ def fine_tune(model: Classifier, train_dataset: TextDataset,
 
     def backward(model: Classifier, batches: list, precision: str
                  ) -> tuple[float, int]:
-        (ids, lengths, labels), = batches
+        ids, lengths, labels = batches[0]
         with autocast(device, precision):
             logits = model(ids.to(device), lengths.to(device))     # (B, K)
         loss = F.cross_entropy(logits.float(), labels.to(device), weights)
@@ -1237,11 +1238,11 @@ def fine_tune(model: Classifier, train_dataset: TextDataset,
                      disable=None if progress else True):
         step, losses = done["step"], [*losses, done["train"]]
         if step % (every or len(loader)) == 0 or step == schedule.steps:
-            record = {"epoch": step / len(loader), "step": step,
-                      "train": sum(losses) / len(losses),
-                      "seconds": time.perf_counter() - began}
-            record |= judge(model, validation, precision)
-            history, losses = [*history, record], []
+            history.append({"epoch": step / len(loader), "step": step,
+                            "train": sum(losses) / len(losses),
+                            "seconds": time.perf_counter() - began,
+                            **judge(model, validation, precision)})
+            losses = []
     return history
 
 
@@ -1252,6 +1253,15 @@ def classify(model: Classifier, tokenizer: Tokenizer, text: str,
                           model.names, prefix)
     probs = predict_logits(model, dataset).softmax(1)[0]           # (K,)
     return dict(zip(model.names, probs.tolist(), strict=True))
+
+
+def leave_out(words: Sequence[str], i: int) -> str:
+    """A text without its word i; the sign at the text's very end stays."""
+    rest = " ".join([*words[:i], *words[i + 1:]])
+    sign = re.search(r"(?<=\w)[.!?]\W*$", words[-1])
+    if sign and i == len(words) - 1:
+        return rest.rstrip(".,;:!?") + sign[0]
+    return rest
 
 
 def word_influence(model: Classifier, tokenizer: Tokenizer, text: str,
@@ -1265,8 +1275,8 @@ def word_influence(model: Classifier, tokenizer: Tokenizer, text: str,
     if name and name not in model.names:
         raise ValueError(f"no class {name!r}: {', '.join(model.names)}")
     words = text.split()
-    texts = [text, *(" ".join(words[:i] + words[i + 1:])
-                     for i in range(len(words)) if len(words) > 1)]
+    texts = [text, *(leave_out(words, i) for i in range(len(words))
+                     if len(words) > 1)]
     dataset = TextDataset(texts, [0] * len(texts), tokenizer,
                           model.cfg["context_length"], model.names, prefix)
     probs = predict_logits(model, dataset).softmax(1)              # (N, K)
@@ -1289,12 +1299,7 @@ def train_only(model: Classifier, what: str) -> Classifier:
         model.gpt.trf_blocks[-1].requires_grad_(True)
         model.gpt.final_norm.requires_grad_(True)
     if what == "lora":
-        detours = [m for m in model.modules() if isinstance(m, LoRALinear)]
-        if not detours:
-            raise ValueError("there is no LoRA to train: add_lora(model)")
-        for layer in detours:
-            layer.A.requires_grad_(True)
-            layer.B.requires_grad_(True)
+        thaw_detours(model)                  # that is the next section
     return model
 
 
@@ -1325,9 +1330,10 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """One plain layer that computes the same."""
-        self.linear.weight += self.scaling * (self.B @ self.A)
-        return self.linear
+        """A new plain layer that computes the same."""
+        plain = copy.deepcopy(self.linear)
+        plain.weight += self.scaling * (self.B @ self.A)
+        return plain
 
 
 LORA_LAYERS = ("att.qkv", "att.out_proj", "ff.layers.0", "ff.layers.2")
@@ -1349,6 +1355,16 @@ def add_lora(model: Classifier, rank: int = 16, alpha: float = 32.0,
             setattr(block.get_submodule(parent), name,
                     LoRALinear(layer, rank, alpha))
     return train_only(model, "lora")
+
+
+def thaw_detours(model: Classifier) -> None:
+    """Let the detours of LoRA be trained; ValueError if there are none."""
+    detours = [m for m in model.modules() if isinstance(m, LoRALinear)]
+    if not detours:
+        raise ValueError("there is no LoRA to train: add_lora(model)")
+    for layer in detours:
+        layer.A.requires_grad_(True)
+        layer.B.requires_grad_(True)
 
 
 def merge_lora(model: Classifier) -> Classifier:

@@ -8,6 +8,7 @@
 
 import base64
 import contextlib
+import copy
 import json
 import math
 import os
@@ -1036,8 +1037,8 @@ def predict_logits(model: Classifier, dataset: TextDataset,
     with eval_mode(model), autocast(device, precision):
         for rows, (ids, lengths, _) in zip(loader.batch_sampler, loader,
                                            strict=True):
-            said = model(ids.to(device), lengths.to(device))       # (B, K)
-            logits[rows] = said.float().cpu()
+            some = model(ids.to(device), lengths.to(device))       # (B, K)
+            logits[rows] = some.float().cpu()
     return logits
 
 
@@ -1048,6 +1049,15 @@ def classify(model: Classifier, tokenizer: Tokenizer, text: str,
                           model.names, prefix)
     probs = predict_logits(model, dataset).softmax(1)[0]           # (K,)
     return dict(zip(model.names, probs.tolist(), strict=True))
+
+
+def leave_out(words: Sequence[str], i: int) -> str:
+    """A text without its word i; the sign at the text's very end stays."""
+    rest = " ".join([*words[:i], *words[i + 1:]])
+    sign = re.search(r"(?<=\w)[.!?]\W*$", words[-1])
+    if sign and i == len(words) - 1:
+        return rest.rstrip(".,;:!?") + sign[0]
+    return rest
 
 
 def word_influence(model: Classifier, tokenizer: Tokenizer, text: str,
@@ -1061,8 +1071,8 @@ def word_influence(model: Classifier, tokenizer: Tokenizer, text: str,
     if name and name not in model.names:
         raise ValueError(f"no class {name!r}: {', '.join(model.names)}")
     words = text.split()
-    texts = [text, *(" ".join(words[:i] + words[i + 1:])
-                     for i in range(len(words)) if len(words) > 1)]
+    texts = [text, *(leave_out(words, i) for i in range(len(words))
+                     if len(words) > 1)]
     dataset = TextDataset(texts, [0] * len(texts), tokenizer,
                           model.cfg["context_length"], model.names, prefix)
     probs = predict_logits(model, dataset).softmax(1)              # (N, K)
@@ -1094,9 +1104,10 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """One plain layer that computes the same."""
-        self.linear.weight += self.scaling * (self.B @ self.A)
-        return self.linear
+        """A new plain layer that computes the same."""
+        plain = copy.deepcopy(self.linear)
+        plain.weight += self.scaling * (self.B @ self.A)
+        return plain
 
 
 def save_classifier(folder: str | Path, model: Classifier,

@@ -9,6 +9,7 @@
 
 import base64
 import contextlib
+import copy
 import json
 import math
 import os
@@ -1029,9 +1030,10 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """One plain layer that computes the same."""
-        self.linear.weight += self.scaling * (self.B @ self.A)
-        return self.linear
+        """A new plain layer that computes the same."""
+        plain = copy.deepcopy(self.linear)
+        plain.weight += self.scaling * (self.B @ self.A)
+        return plain
 
 
 def save_classifier(folder: str | Path, model: Classifier,
