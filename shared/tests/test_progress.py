@@ -175,6 +175,14 @@ def test_a_notebook_that_is_being_written_is_read_again(tmp_path, monkeypatch):
     assert stands(tmp_path) == {"3.1": "solved"}
 
 
+def test_a_copy_counts_with_its_original(tmp_path):
+    path = write(tmp_path, *exercise("3.1", DONE, "solved"))
+    path.rename(path.with_name("exercises-mine.ipynb"))
+    write(tmp_path, *exercise("3.1", STUB, "open"))
+    assert stands(tmp_path) == {"3.1": "solved"}
+    assert len(progress.read_course(tmp_path)) == 1
+
+
 def test_others_are_left_out(tmp_path):
     solved = exercise("3.1", DONE, "solved")
     path = write(tmp_path, *solved)
