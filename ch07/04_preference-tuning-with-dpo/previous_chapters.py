@@ -1280,7 +1280,8 @@ def check_messages(messages: Sequence[Message]) -> None:
         if not isinstance(message.get("content"), str):
             raise ValueError(f"message {number} ({role}): content is no text")
     said = [message["role"] for message in messages]
-    said = said[said[0] == "system":]
+    if said[0] == "system":
+        said = said[1:]
     if not said or said != [ROLES[1 + i % 2] for i in range(len(said))]:
         raise ValueError("a chat is one system text at most, then user and "
                          "assistant in turn, not "
@@ -1296,26 +1297,6 @@ def encode_content(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode_ordinary(space + text.strip())
 
 
-class Row(NamedTuple):
-    """Ids of an example, and for each whether it is to be learned."""
-
-    ids: list[int]
-    graded: list[bool]
-
-
-def chat_row(tokenizer: Tokenizer, messages: Sequence[Message]) -> Row:
-    """A chat as ids; the assistant's words and <|end|> are to be learned."""
-    check_messages(messages)
-    special = tokenizer.encode_single_token
-    ids, graded = [tokenizer.eot_token], [False]
-    for message in messages:
-        role = message["role"]
-        words = encode_content(tokenizer, message["content"])
-        ids += [special(f"<|{role}|>"), *words, special("<|end|>")]
-        graded += [False, *[role == "assistant"] * (len(words) + 1)]
-    return Row(ids, graded)
-
-
 def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message]
                 ) -> list[int]:
     """A chat as ids, up to where the assistant begins to speak.
@@ -1323,9 +1304,14 @@ def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message]
     <|endoftext|>, and for each message the token of its role, its text and
     <|end|>; last <|assistant|>, unless the assistant has spoken last.
     """
-    ids = chat_row(tokenizer, messages).ids
+    check_messages(messages)
+    special = tokenizer.encode_single_token
+    ids = [tokenizer.eot_token]
+    for message in messages:
+        words = encode_content(tokenizer, message["content"])
+        ids += [special(f"<|{message['role']}|>"), *words, special("<|end|>")]
     if messages[-1]["role"] != "assistant":
-        ids.append(tokenizer.encode_single_token("<|assistant|>"))
+        ids.append(special("<|assistant|>"))
     return ids
 
 
@@ -1367,17 +1353,19 @@ def grow_vocabulary(model: GPTModel, like: Sequence[int], seed: int = 0
 
     like: the ids of those. The new rows differ a little from them.
     """
+    generator = torch.Generator().manual_seed(seed)
+
     def longer(table: Tensor) -> nn.Parameter:    # (V, C) -> (V + n, C)
         noise = torch.randn(len(like), table.shape[1], generator=generator)
         rows = table[list(like)] + 0.1 * table.std() * noise.to(table)
         return nn.Parameter(torch.cat([table, rows]))
 
-    generator = torch.Generator().manual_seed(seed)
     model.tok_emb.weight = longer(model.tok_emb.weight)
     model.out_head.weight = (model.tok_emb.weight
                              if model.cfg.get("tie_weights")
                              else longer(model.out_head.weight))
     V = len(model.tok_emb.weight)
+    # What the layers and the config say of their size must stay true.
     model.tok_emb.num_embeddings = model.out_head.out_features = V
     model.cfg["vocab_size"] = V
 
@@ -1397,6 +1385,13 @@ def add_special_tokens(tokenizer: tiktoken.Encoding, model: GPTModel,
         grow_vocabulary(model, [tokenizer.encode_ordinary(LIKE[name])[-1]
                                 for name in CHAT_TOKENS], seed)
     return larger
+
+
+class Row(NamedTuple):
+    """Ids of an example, and for each whether it is to be learned."""
+
+    ids: list[int]
+    graded: list[bool]
 
 
 def entry_row(tokenizer: Tokenizer, entry: Entry, system: str = "") -> Row:
@@ -1510,6 +1505,19 @@ def instruction_batches(dataset: InstructionDataset, batch_size: int = 32,
     lengths = [len(row.ids) for row in dataset.rows]
     return DataLoader(dataset, collate_fn=lambda rows: collate(rows, **how),
                       batch_sampler=LengthBatches(lengths, batch_size, seed))
+
+
+def chat_row(tokenizer: Tokenizer, messages: Sequence[Message]) -> Row:
+    """A chat as ids; the assistant's words and <|end|> are to be learned."""
+    check_messages(messages)
+    special = tokenizer.encode_single_token
+    ids, graded = [tokenizer.eot_token], [False]
+    for message in messages:
+        role = message["role"]
+        words = encode_content(tokenizer, message["content"])
+        ids += [special(f"<|{role}|>"), *words, special("<|end|>")]
+        graded += [False, *[role == "assistant"] * (len(words) + 1)]
+    return Row(ids, graded)
 
 
 @torch.no_grad()

@@ -972,7 +972,8 @@ def check_messages(messages: Sequence[Message]) -> None:
         if not isinstance(message.get("content"), str):
             raise ValueError(f"message {number} ({role}): content is no text")
     said = [message["role"] for message in messages]
-    said = said[said[0] == "system":]
+    if said[0] == "system":
+        said = said[1:]
     if not said or said != [ROLES[1 + i % 2] for i in range(len(said))]:
         raise ValueError("a chat is one system text at most, then user and "
                          "assistant in turn, not "
@@ -988,26 +989,6 @@ def encode_content(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode_ordinary(space + text.strip())
 
 
-class Row(NamedTuple):
-    """Ids of an example, and for each whether it is to be learned."""
-
-    ids: list[int]
-    graded: list[bool]
-
-
-def chat_row(tokenizer: Tokenizer, messages: Sequence[Message]) -> Row:
-    """A chat as ids; the assistant's words and <|end|> are to be learned."""
-    check_messages(messages)
-    special = tokenizer.encode_single_token
-    ids, graded = [tokenizer.eot_token], [False]
-    for message in messages:
-        role = message["role"]
-        words = encode_content(tokenizer, message["content"])
-        ids += [special(f"<|{role}|>"), *words, special("<|end|>")]
-        graded += [False, *[role == "assistant"] * (len(words) + 1)]
-    return Row(ids, graded)
-
-
 def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message]
                 ) -> list[int]:
     """A chat as ids, up to where the assistant begins to speak.
@@ -1015,9 +996,14 @@ def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message]
     <|endoftext|>, and for each message the token of its role, its text and
     <|end|>; last <|assistant|>, unless the assistant has spoken last.
     """
-    ids = chat_row(tokenizer, messages).ids
+    check_messages(messages)
+    special = tokenizer.encode_single_token
+    ids = [tokenizer.eot_token]
+    for message in messages:
+        words = encode_content(tokenizer, message["content"])
+        ids += [special(f"<|{message['role']}|>"), *words, special("<|end|>")]
     if messages[-1]["role"] != "assistant":
-        ids.append(tokenizer.encode_single_token("<|assistant|>"))
+        ids.append(special("<|assistant|>"))
     return ids
 
 
@@ -1046,6 +1032,13 @@ def encode_prompt_of(tokenizer: Tokenizer, entry: Entry, system: str = ""
     return [tokenizer.eot_token,
             *encode_content(tokenizer, format_prompt(entry)),
             *tokenizer.encode_ordinary("\n")]
+
+
+class Row(NamedTuple):
+    """Ids of an example, and for each whether it is to be learned."""
+
+    ids: list[int]
+    graded: list[bool]
 
 
 def entry_row(tokenizer: Tokenizer, entry: Entry, system: str = "") -> Row:
