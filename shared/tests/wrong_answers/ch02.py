@@ -59,6 +59,10 @@ return len(new) / len(WORD.findall(text))
 v, w = set(WORD.findall(known)), WORD.findall(text)
 return 100 * sum(x not in v for x in w) / len(w)
 
+# 2.2 pieces with their spaces: leaves spaces out
+v, w = set(split_text(known)), split_text(text)
+return sum(x not in v for x in w) / len(w)
+
 # 2.3 latin-1: needs two
 return [code_point]
 
@@ -126,6 +130,31 @@ for word, n in times.items():
 a, b = min(count, key=lambda pair: (-count[pair], pair))
 return a + b, {w: " ".join(t).replace(f"{a} {b}", a + b).split(" ")
                for w, t in parts.items()}
+
+# 2.4 joins letters instead of tokens: whole tokens, not letters
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(parts[word]):
+        count[pair] += n
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+return (a, b), {w: "|".join(t).replace(f"{a}|{b}", a + b).split("|")
+                for w, t in parts.items()}
+
+# 2.4 counts the letters of the word: count in the lists
+count = Counter()
+for word, n in times.items():
+    for pair in pairwise(word):
+        count[pair] += n
+a, b = min(count, key=lambda pair: (-count[pair], pair))
+new = {}
+for word, tokens in parts.items():
+    joined = new[word] = []
+    for token in tokens:
+        if joined and joined[-1] == a and token == b:
+            joined[-1] = a + b
+        else:
+            joined.append(token)
+return (a, b), new
 
 # 2.4 returns only the lists: two things
 return {w: list(t) for w, t in parts.items()}
