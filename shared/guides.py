@@ -191,11 +191,6 @@ def code_block(wanted: str, guide: Path) -> str:
 # ---- Hours ---------------------------------------------------------------
 
 
-def page_title(page: Path) -> str:
-    """The first heading of a Markdown file."""
-    return page.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-
-
 def hours_table(guide: Path) -> str:
     """What stands below `<!-- hours -->`."""
     rows = [
@@ -223,12 +218,12 @@ def hours_table(guide: Path) -> str:
             page = chapter / "README.md" if main else folder / "README.md"
             where = relative(page.relative_to(ROOT).as_posix(), guide)
             hours = f"{takes[1]} hours" if takes else "less than an hour"
-            name = headings(lesson)[0] if main else page_title(page)
-            cells = [f"[{name}]({where})", hours if main else ""]
-            cells += (
+            name = headings(lesson if main else page)[0]
+            row = [f"[{name}]({where})", hours if main else ""]
+            row += (
                 [f"{len(times)}", f"{sum(times):.0f}"] if times else ["", ""]
             )
-            rows.append(f"| {' | '.join(cells)} |")
+            rows.append(f"| {' | '.join(row)} |")
     rows.append(
         f"| together | {total:.0f} hours | | {minutes_in_all:.0f}, that is "
         f"{minutes_in_all / 60:.0f} hours |"

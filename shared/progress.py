@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scratch_llm.cli import ShortParser, run_script
+from scratch_llm.exercises import next_open
 from scratch_llm.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -209,7 +210,7 @@ def read_course(root: Path) -> list[Book]:
 
 def fold_copies(books: list[Book]) -> list[Book]:
     """A copy beside exercises.ipynb counts there: the better state does."""
-    order = ["solved", "not yet", "not checked", "open"]
+    order = list(DOTS)  # the best first
     first = {book.label: book for book in books}
     kept = []
     for book in books:
@@ -233,10 +234,8 @@ def what_next(books: list[Book]) -> tuple[Book, Exercise] | None:
     for pair in row:
         if pair[1].begun:
             return pair
-    solved = [i for i, (_, one) in enumerate(row) if one.state == "solved"]
-    after = max(solved, default=-1) + 1
-    left = [pair for pair in row[after:] + row if pair[1].state == "open"]
-    return left[0] if left else None
+    place = next_open([one.state == "solved" for _, one in row])
+    return None if place is None else row[place]
 
 
 # ---- Showing -------------------------------------------------------------

@@ -6,7 +6,7 @@
 "Run All" always finishes: an exercise that nobody has begun is open.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from traceback import walk_tb
 
@@ -47,15 +47,24 @@ def explain(why: Exception) -> str:
     )
 
 
+def next_open(solved: Sequence[bool]) -> int | None:
+    """The place of the exercise to do next, None if all are solved.
+
+    The first one behind the last that is solved, else the first one left.
+    """
+    last = max((i for i, done in enumerate(solved) if done), default=-1)
+    places = [*range(last + 1, len(solved)), *range(last + 1)]
+    return next((i for i in places if not solved[i]), None)
+
+
 def exercise_report() -> None:
     """Print how far you are, and which exercise comes next."""
     numbers = sorted(
         EXERCISES, key=lambda number: [int(n) for n in number.split(".")]
     )
-    solved = [i for i, number in enumerate(numbers) if EXERCISES[number]]
-    after = max(solved, default=-1) + 1
-    left = [n for n in numbers[after:] + numbers if not EXERCISES[n]]
+    solved = [EXERCISES[number] for number in numbers]
+    place = next_open(solved)
     bar = "".join("●" if EXERCISES[number] else "○" for number in numbers)
-    print(f"{bar}  {len(solved)} of {len(numbers)} solved")
-    if left:
-        print(f"next: Exercise {left[0]}")
+    print(f"{bar}  {sum(solved)} of {len(numbers)} solved")
+    if place is not None:
+        print(f"next: Exercise {numbers[place]}")

@@ -758,7 +758,7 @@ the {treat}|be gone|are gone|were gone
 the {bird}|return|return|returned
 the {tool}|turn up|turns up|turned up
 the news|be true|is true|was true
-"""
+""".strip().splitlines()
 IF = """
 present|If <c>, {H} will be <w>.
 present|{H} will be <w> if <c>.
@@ -780,7 +780,7 @@ past|{H} was to be <w> if <c>, the {S} thought.
 unless|Unless <c>, {H} will be <w>.
 unless|"Unless <c>, I will be <w>," said {H}.
 unless|{H} will be <w> unless <c>.
-"""
+""".strip().splitlines()
 OUTCOMES = """
 <o>.
 And <o>.
@@ -800,7 +800,7 @@ no|It was not so.
 no|That never happened.
 no|It went the other way.
 no|{day} came, and nothing of the kind had happened.
-"""
+""".strip().splitlines()
 
 # How often a kind occurs, and how often its other person feels the same.
 SHARES = {

@@ -146,9 +146,9 @@ def condition(rng: random.Random) -> str:
 
     If not, the hero feels the opposite of what was said.
     """
-    one = rng.choice(EVENTS.strip().splitlines())
-    tense, sentence = rng.choice(IF.strip().splitlines()).split("|")
-    so, _, outcome = rng.choice(OUTCOMES.strip().splitlines()).rpartition("|")
+    one = rng.choice(EVENTS)
+    tense, sentence = rng.choice(IF).split("|")
+    so, _, outcome = rng.choice(OUTCOMES).rpartition("|")
     subject, stem, now, past = one.split("|")
     said = tense == "unless" or rng.random() < 0.6
     came = rng.random() < 0.5
