@@ -123,6 +123,20 @@ def of_finetuning(output: str, folder: Path) -> Numbers:
     return found | {"seconds": f"{m['seconds']:.0f}"}
 
 
+def of_experiments(output: str, folder: Path) -> Numbers:
+    """The Markdown table of exercise_experiments.py, without its times."""
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in output.splitlines()
+        if line.startswith("|")
+    ]
+    heads, found = rows[0], {}
+    for name, what, *cells in rows[2:]:
+        told = zip(heads[2:7], cells, strict=False)
+        found[f"{name} ({what})"] = ", ".join(f"{h} {c}" for h, c in told)
+    return found
+
+
 MAIN = "01_main-chapter-code"
 MEASURES = {
     "train": Measure(
@@ -160,6 +174,11 @@ MEASURES = {
         f"python ch07/{MAIN}/gpt_instruction_finetuning.py",
         of_finetuning,
         writes_run=True,
+    ),
+    "choices": Measure(
+        "Which choices matter when a model learns to follow instructions",
+        f"python ch07/{MAIN}/exercise_experiments.py",
+        of_experiments,
     ),
 }
 

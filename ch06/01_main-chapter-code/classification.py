@@ -340,7 +340,7 @@ def precision_recall_f1(confusion: Tensor) -> Tensor:
     What would be 0/0 is 0.
     """
     right = confusion.diagonal().float()                           # (K,)
-    precision = right / confusion.sum(0).clamp(min=1)
+    precision = right / confusion.sum(0).clamp(min=1)  # 0 / 1, not 0 / 0
     recall = right / confusion.sum(1).clamp(min=1)
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
     return torch.stack([precision, recall, f1], dim=1)

@@ -86,6 +86,7 @@ def chat_tokenizer(tokenizer: tiktoken.Encoding) -> tiktoken.Encoding:
         f"{tokenizer.name}-chat", pat_str=tokenizer._pat_str,
         mergeable_ranks=tokenizer._mergeable_ranks,
         special_tokens=tokenizer._special_tokens | new)
+    # Our own note: does a text begin with a space?
     larger.add_prefix_space = getattr(tokenizer, "add_prefix_space", False)
     return larger
 
@@ -303,7 +304,9 @@ def answer_weights(targets: Tensor, power: float = 0.5) -> Tensor:
     """
     graded = targets != IGNORE                                     # (B, T)
     before = F.pad(graded, (1, 0))[:, :-1]
+    # Where an answer begins; the sum so far is its number, from 1.
     number = (graded & ~before).flatten().cumsum(0)                # (B T,)
+    # How many tokens the answer of that number has.
     n = torch.bincount(number[graded.flatten()], minlength=1)[number]
     weights = n.clamp(min=1).float().pow(-power).view_as(targets)
     return weights * graded
@@ -387,7 +390,7 @@ def conversations(n: int, split: str = "train", seed: int = 0,
     """n chats about the town: questions about one text, or exercises.
 
     most: how many questions at most. The families come up about equally
-    often, but for TURNS; no phrasing is held out. split: as for
+    often, but for TURNS; held-out phrasings never come. split: as for
     entries.
     """
     rng = random.Random(f"{split} chats {seed}")
@@ -630,6 +633,7 @@ def score(entries: Sequence[Entry], answers: Sequence[str]
     for entry, said in zip(entries, answers, strict=True):
         verdict = (float(exact_match(said, entry.output)),
                    token_f1(said, entry.output))
+        # Each entry counts twice: for its family, and for all.
         for name in {entry.family or "other", "all"}:
             verdicts[name].append(verdict)
     return {name: {"n": len(some),

@@ -953,6 +953,7 @@ def chat_tokenizer(tokenizer: tiktoken.Encoding) -> tiktoken.Encoding:
         f"{tokenizer.name}-chat", pat_str=tokenizer._pat_str,
         mergeable_ranks=tokenizer._mergeable_ranks,
         special_tokens=tokenizer._special_tokens | new)
+    # Our own note: does a text begin with a space?
     larger.add_prefix_space = getattr(tokenizer, "add_prefix_space", False)
     return larger
 
