@@ -190,7 +190,8 @@ def this_machine() -> str:
 
     gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
-    threads = f"{torch.get_num_threads()} threads"
+    n = torch.get_num_threads()
+    threads = f"{n} thread{'s' * (n > 1)}"
     return f"{hardware(device)}, torch {torch.__version__}, {threads}"
 
 
