@@ -101,12 +101,20 @@ def of_comparison(output: str, folder: Path) -> Numbers:
     return found
 
 
+def table_rows(output: str) -> list[list[str]]:
+    """The cells of a Markdown table in an output, head and rule included."""
+    return [
+        [cell.strip() for cell in line.strip()[1:-1].split("|")]
+        for line in output.splitlines()
+        if line.startswith("|")
+    ]
+
+
 def of_table(output: str, folder: Path) -> Numbers:
     """The Markdown table that bench_gpu.py prints."""
-    rows = re.findall(r"^\| *(.+?) *\| *(.+?) *\|$", output, flags=re.M)
     return {
         name: value
-        for name, value in rows
+        for name, value in table_rows(output)
         if value.strip("- ") and name != "device"
     }
 
@@ -125,13 +133,9 @@ def of_finetuning(output: str, folder: Path) -> Numbers:
 
 def of_experiments(output: str, folder: Path) -> Numbers:
     """The Markdown table of exercise_experiments.py, without its times."""
-    rows = [
-        [cell.strip() for cell in line.strip("| ").split("|")]
-        for line in output.splitlines()
-        if line.startswith("|")
-    ]
-    heads, found = rows[0], {}
-    for name, what, *cells in rows[2:]:
+    heads, _, *rows = table_rows(output)
+    found = {}
+    for name, what, *cells in rows:
         told = zip(heads[2:7], cells, strict=False)
         found[f"{name} ({what})"] = ", ".join(f"{h} {c}" for h, c in told)
     return found

@@ -154,11 +154,13 @@ def draw_arrow(
     colour: str = "masked",
     bend: float = 0.0,
     size: float = 8,
+    line: str = "-",
 ) -> None:
     """An arrow from start to end, its text beside the middle of it."""
     style = {
         "arrowstyle": "-|>",
         "color": colour_of(colour),
+        "linestyle": line,
         "shrinkA": 0,
         "shrinkB": 0,
         "connectionstyle": f"arc3,rad={bend}",

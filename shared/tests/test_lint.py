@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = [
     path.relative_to(ROOT).as_posix() for path in run_notebooks.all_notebooks()
 ]
-PNG_BYTES = 60 * 1024
+PNG_BYTES = 50 * 1024
 IGNORING = {"nbval-ignore-output", "nbval-skip"}
 
 EXTERNAL_IMAGE = re.compile(
@@ -88,7 +88,8 @@ def lint_code(cell: nbformat.NotebookNode) -> Iterator[str]:
     for output in cell.outputs:
         size = len(output.get("data", {}).get("image/png", "")) * 3 // 4
         if size > PNG_BYTES:
-            yield f"a figure of {size / 1024:.0f} KB, more than 60"
+            most = PNG_BYTES // 1024
+            yield f"a figure of {size / 1024:.0f} KB, more than {most}"
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
